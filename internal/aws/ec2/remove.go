@@ -1,0 +1,267 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"snap-to-s3/internal/runstate"
+)
+
+// Release implements workflow.Volume.
+func (t *volume) Release(ctx context.Context) error {
+	if t.released.Swap(true) {
+		return fmt.Errorf("release volume %s: it was released before", t.id)
+	}
+	t.stop()
+	if t.request.Keep {
+		defer t.closeDevice()
+		return t.keep(ctx)
+	}
+	t.closeDevice()
+	return t.remove(ctx, t.delete)
+}
+
+// closeDevice only warns: all has been read by now, and detaching tells whether
+// the device is still held.
+func (t *volume) closeDevice() {
+	if t.Source == nil {
+		return
+	}
+	if err := t.Close(); err != nil {
+		t.log.Warn("device did not close", "volume", t.id, "err", err)
+	}
+}
+
+// takeBack undoes what Open has done and returns cause, with what could not be
+// undone. It goes on where ctx has ended.
+func (t *volume) takeBack(ctx context.Context, cause error) error {
+	timing := t.volumes.cfg.Timing
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), timing.DetachWait+2*(timing.Settle+timing.Call))
+	defer cancel()
+	if t.stop != nil {
+		t.stop()
+	}
+	t.closeDevice()
+	if t.made == nil {
+		return cause
+	}
+	t.log.Info("taking back", "volume", t.id, "err", cause)
+	if err := t.findUnknown(clean, cause); err != nil {
+		return fmt.Errorf("%w; %w", cause, err)
+	}
+	last := t.delete
+	if t.reused {
+		last = t.keepAgain
+	}
+	if err := t.remove(clean, last); err != nil {
+		return fmt.Errorf("%w; %w", cause, err)
+	}
+	return cause
+}
+
+// findUnknown finds the volume of a CreateVolume that has not answered. Where
+// EC2 has refused it, one look is enough.
+func (t *volume) findUnknown(ctx context.Context, cause error) error {
+	if t.id != "" || !t.mayExist {
+		return nil
+	}
+	if code(cause) != "" && !unclear(cause) {
+		if got, err := t.search(ctx); err == nil {
+			t.id = volumeID(awssdk.ToString(got.VolumeId))
+		}
+		return nil
+	}
+	if _, err := t.searchSettled(ctx); err != nil {
+		v := t.volumes
+		command := fmt.Sprintf("aws ec2 describe-volumes --region %s --filters %s %s", v.region(),
+			quote("Name=snapshot-id,Values="+string(t.request.Snapshot.ID)), quote("Name=tag-key,Values="+v.ownerTag()))
+		err = explain(ctx, err, fmt.Sprintf("see whether a volume was made from %s", t.request.Snapshot.ID))
+		return t.stays(err, command, "")
+	}
+	return nil
+}
+
+// remove brings the volume from any state to its end: detached, and then what
+// last does with a free volume. It looks before each step and after it, so that
+// neither a lost answer nor an old view of EC2 matters.
+func (t *volume) remove(ctx context.Context, last func(context.Context) (bool, error)) error {
+	v := t.volumes
+	defer func() { v.release(t.letter) }()
+	if t.id == "" {
+		return t.finish()
+	}
+	state := "not looked at"
+	err := v.wait(ctx, v.cfg.Timing.DetachWait, func(ctx context.Context) (bool, error) {
+		got, err := t.look(ctx)
+		switch {
+		case errors.Is(err, errNoVolume):
+			return t.gone(), nil
+		case err != nil:
+			return false, err
+		case got.State == types.VolumeStateDeleting, got.State == types.VolumeStateDeleted:
+			return true, nil
+		}
+		state = string(got.State)
+		if err := t.otherOwner(got); err != nil {
+			return false, err
+		}
+		here, elsewhere := t.attachment(got)
+		switch {
+		case elsewhere != "":
+			t.elsewhere = true
+			return false, fmt.Errorf("it is attached to %s now", elsewhere)
+		case here != nil && !(t.reused && t.wasAttached && !t.released.Load()):
+			state = string(here.State)
+			return false, t.detach(ctx, *here)
+		}
+		return last(ctx)
+	})
+	if errors.Is(err, errTooLong) {
+		err = fmt.Errorf("it is still %s after %s: %w", state, v.cfg.Timing.DetachWait, err)
+	}
+	return t.end(ctx, err, "remove volume "+string(t.id))
+}
+
+// end settles the state file after doing: the volume is done with, or it is
+// another run's, or it stays.
+func (t *volume) end(ctx context.Context, err error, doing string) error {
+	if err == nil {
+		return t.finish()
+	}
+	if _, ok := errors.AsType[*foreignError](err); ok {
+		if t.reused && !t.released.Load() {
+			return t.finish() // it could not be taken over, or was taken from us: nothing of ours is on it
+		}
+		return also(fmt.Errorf("%s: %w", doing, err), t.finish())
+	}
+	return t.stays(explain(ctx, err, doing), t.removeCommand(), t.detachCommand())
+}
+
+// detach asks for it, unless it was asked a moment ago. A volume stuck in
+// attaching only leaves by force.
+func (t *volume) detach(ctx context.Context, here types.VolumeAttachment) error {
+	t.step("detaching volume %s", t.id)
+	if here.State == types.VolumeAttachmentStateDetaching ||
+		!t.detachAsked.IsZero() && time.Since(t.detachAsked) < t.volumes.cfg.Timing.Settle {
+		return nil
+	}
+	callCtx, cancel := t.call(ctx)
+	defer cancel()
+	_, err := t.volumes.client.DetachVolume(callCtx, &awsec2.DetachVolumeInput{
+		VolumeId:   awssdk.String(string(t.id)),
+		InstanceId: &t.volumes.cfg.Instance.ID,
+		Force:      awssdk.Bool(here.State == types.VolumeAttachmentStateAttaching),
+	})
+	if err == nil {
+		t.detachAsked = time.Now()
+		t.log.Debug("asked to detach volume", "volume", t.id)
+	}
+	return notYet(err)
+}
+
+// delete asks for the deletion of a free volume; the next look tells.
+func (t *volume) delete(ctx context.Context) (bool, error) {
+	t.step("deleting volume %s", t.id)
+	callCtx, cancel := t.call(ctx)
+	defer cancel()
+	_, err := t.volumes.client.DeleteVolume(callCtx, &awsec2.DeleteVolumeInput{VolumeId: awssdk.String(string(t.id))})
+	if err == nil {
+		t.deleteAsked = true
+		t.log.Info("deleted volume", "volume", t.id)
+	}
+	return false, notYet(err)
+}
+
+// notYet drops the errors that mean that EC2 is at another point than the last
+// look showed: the next look tells where.
+func notYet(err error) error {
+	switch code(err) {
+	case codeIncorrectState, codeVolumeInUse, codeVolumeNotFound:
+		return nil
+	}
+	return err
+}
+
+// keepAgain gives back a kept volume that could not be used.
+func (t *volume) keepAgain(ctx context.Context) (bool, error) {
+	err := setTags(ctx, t.volumes.client, string(t.id), map[string]string{t.volumes.cfg.Tag: kept})
+	return err == nil, err
+}
+
+// keep leaves the volume attached, marked so that no clean-up takes it.
+func (t *volume) keep(ctx context.Context) error {
+	v := t.volumes
+	defer func() { v.release(t.letter) }()
+	callCtx, cancel := t.call(ctx)
+	defer cancel()
+	got, err := t.look(callCtx)
+	if err == nil {
+		err = t.otherOwner(got)
+	}
+	if err == nil {
+		_, err = t.keepAgain(callCtx)
+	}
+	if err == nil {
+		t.log.Info("kept volume", "volume", t.id, "device", t.device, "remove_with", t.removeCommand())
+	}
+	return t.end(ctx, err, fmt.Sprintf("mark volume %s as kept", t.id))
+}
+
+// finish strikes volume and attachment from the state file.
+func (t *volume) finish() error {
+	for _, intent := range []*runstate.Intent{t.joined, t.made} {
+		if intent == nil {
+			continue
+		}
+		if err := intent.Done(); err != nil {
+			return fmt.Errorf("note that volume %s is done with: %w", t.id, err)
+		}
+	}
+	return nil
+}
+
+// stays notes what could not be removed and says how to remove it.
+func (t *volume) stays(err error, command, detach string) error {
+	reason := err.Error()
+	err = fmt.Errorf("%w; what may stay costs money until you run: %s", err, command)
+	if t.joined != nil {
+		err = also(err, t.joined.Stay(reason, detach))
+	}
+	return also(err, t.made.Stay(reason, command))
+}
+
+func also(err, more error) error {
+	if more == nil {
+		return err
+	}
+	return fmt.Errorf("%w; nor could that be noted: %w", err, more)
+}
+
+func (t *volume) removeCommand() string {
+	v := t.volumes
+	remove := fmt.Sprintf("aws ec2 delete-volume --region %s --volume-id %s", v.region(), t.id)
+	if t.elsewhere || t.joined == nil && !t.wasAttached {
+		return remove
+	}
+	return fmt.Sprintf("%s && aws ec2 wait volume-available --region %s --volume-ids %s && %s",
+		t.detachCommand(), v.region(), t.id, remove)
+}
+
+func (t *volume) detachCommand() string {
+	return fmt.Sprintf("aws ec2 detach-volume --region %s --volume-id %s", t.volumes.region(), t.id)
+}
+
+// quote makes a shell take text as it is.
+func quote(text string) string {
+	if text != "" && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.,=/:@+") == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}

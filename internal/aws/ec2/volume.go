@@ -1,0 +1,130 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"snap-to-s3/internal/block"
+	"snap-to-s3/internal/catalog"
+	"snap-to-s3/internal/runstate"
+	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/workflow"
+)
+
+// volume is one temporary volume, in whatever state it has got to. Open and
+// Release work on it one after the other; only ReadAt, Size and Extents, which
+// do not change it, may be called by several at once.
+type volume struct {
+	block.Source // the device; nil before it is open
+
+	volumes *Volumes
+	request workflow.VolumeRequest
+	typ     volumeType
+	log     *slog.Logger
+
+	id           volumeID // "" before EC2 has told it
+	kmsKey       string
+	mayExist     bool      // the answer of CreateVolume is not known
+	missing      time.Time // since when EC2 does not know id; zero: it knows
+	deleteAsked  bool
+	reused       bool   // made by an earlier run and kept
+	wasAttached  bool   // by that run
+	ownerBefore  string // that run's owner tag, which EC2 may still show for a while
+	elsewhere    bool   // someone has attached it to another instance
+	letter       byte   // of the device name, reserved; 0: none
+	device       string
+	attachAsked  time.Time
+	detachAsked  time.Time
+	made, joined *runstate.Intent // volume and attachment in the state file
+	stop         func()           // ends the renewal of the owner tag
+	released     atomic.Bool
+}
+
+var _ workflow.Volume = (*volume)(nil)
+
+// ID implements workflow.Volume.
+func (t *volume) ID() snapshot.VolumeID { return t.id }
+
+// ReadAt implements block.Source.
+func (t *volume) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	n, err := t.Source.ReadAt(ctx, p, off)
+	if err == nil || err == io.EOF { //nolint:errorlint // the bare io.EOF is what the contract of ReadAt promises
+		return n, err
+	}
+	return n, fmt.Errorf("volume %s: %w", t.id, err)
+}
+
+// look describes the volume and keeps account of how long EC2 has not known it.
+func (t *volume) look(ctx context.Context) (types.Volume, error) {
+	got, err := t.volumes.describe(ctx, t.id)
+	switch {
+	case errors.Is(err, errNoVolume):
+		if t.missing.IsZero() {
+			t.missing = time.Now()
+		}
+	case err == nil:
+		t.missing = time.Time{}
+		if key := awssdk.ToString(got.KmsKeyId); key != "" {
+			t.kmsKey = key
+		}
+		t.log.Debug("looked at volume", "volume", t.id, "state", got.State)
+	}
+	return got, err
+}
+
+// gone tells whether errNoVolume can be believed by now.
+func (t *volume) gone() bool {
+	return !t.missing.IsZero() && (t.deleteAsked || time.Since(t.missing) >= t.volumes.cfg.Timing.Settle)
+}
+
+// attachment is the volume's attachment to this instance, and the id of another
+// instance that has it.
+func (t *volume) attachment(got types.Volume) (here *types.VolumeAttachment, elsewhere string) {
+	for i, a := range got.Attachments {
+		switch {
+		case a.State == types.VolumeAttachmentStateDetached:
+		case awssdk.ToString(a.InstanceId) == t.volumes.cfg.Instance.ID:
+			here = &got.Attachments[i]
+		default:
+			elsewhere = awssdk.ToString(a.InstanceId)
+		}
+	}
+	return here, elsewhere
+}
+
+// foreignError: the volume carries another run's owner tag. Nothing may be done
+// to it then.
+type foreignError struct{ text string }
+
+func (e *foreignError) Error() string { return e.text }
+
+// otherOwner is a foreignError where the volume is not this run's.
+func (t *volume) otherOwner(got types.Volume) error {
+	text := tagMap(got.Tags)[t.volumes.ownerTag()]
+	if text == "" || text == t.ownerBefore {
+		return nil
+	}
+	o, err := catalog.ParseOwner(text)
+	if err == nil && o.Identity == t.request.Owner.Identity {
+		return nil
+	}
+	return &foreignError{fmt.Sprintf("volume %s belongs to another run now (%s = %s) and is left to it",
+		t.id, t.volumes.ownerTag(), text)}
+}
+
+func (t *volume) step(format string, args ...any) {
+	t.request.Step(fmt.Sprintf(format, args...))
+}
+
+// call bounds one call that changes something.
+func (t *volume) call(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, t.volumes.cfg.Timing.Call)
+}

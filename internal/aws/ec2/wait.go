@@ -1,0 +1,109 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"snap-to-s3/internal/snapshot"
+)
+
+type volumeID = snapshot.VolumeID
+
+// Timing bounds every wait for EC2 and for the kernel.
+type Timing struct {
+	Poll    time.Duration // first pause between two looks; it grows by half each time
+	PollMax time.Duration // longest pause
+
+	// Settle is how long EC2 may not know yet, or know again what was before,
+	// after it has answered: its views are eventually consistent.
+	Settle time.Duration
+	Call   time.Duration // one call that changes something, with its retries
+
+	VolumeWait time.Duration // creation
+	AttachWait time.Duration // the calls to attach; then again until attached
+	DeviceWait time.Duration // the device in this machine
+	DetachWait time.Duration // detaching and deleting together
+}
+
+// DefaultTiming is what suits EC2: it mostly needs seconds, and where it needs
+// longer than this it does not come back.
+func DefaultTiming() Timing {
+	return Timing{
+		Poll: time.Second, PollMax: 10 * time.Second, Settle: 15 * time.Second, Call: 2 * time.Minute,
+		VolumeWait: 10 * time.Minute, AttachWait: 5 * time.Minute,
+		DeviceWait: 2 * time.Minute, DetachWait: 10 * time.Minute,
+	}
+}
+
+func (t Timing) orDefault() Timing {
+	d := DefaultTiming()
+	for _, f := range []struct{ have, def *time.Duration }{
+		{&t.Poll, &d.Poll}, {&t.PollMax, &d.PollMax}, {&t.Settle, &d.Settle}, {&t.Call, &d.Call},
+		{&t.VolumeWait, &d.VolumeWait}, {&t.AttachWait, &d.AttachWait},
+		{&t.DeviceWait, &d.DeviceWait}, {&t.DetachWait, &d.DetachWait},
+	} {
+		if *f.have == 0 {
+			*f.have = *f.def
+		}
+	}
+	return t
+}
+
+// errTooLong ends a wait at its limit.
+var errTooLong = errors.New("waited too long")
+
+// wait calls look until it is done, at growing intervals, for at most limit. An
+// error of look ends the wait, unless it is an AWS call that may work later. At
+// the limit it returns errTooLong, with the last such error.
+func (v *Volumes) wait(ctx context.Context, limit time.Duration, look func(context.Context) (bool, error)) error {
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var passing error
+	for pause := v.cfg.Timing.Poll; ; pause = min(pause+pause/2, v.cfg.Timing.PollMax) {
+		done, err := look(bounded)
+		switch {
+		case done && err == nil:
+			return nil
+		case err != nil && bounded.Err() == nil && !unclear(err):
+			return err
+		case err != nil && bounded.Err() == nil:
+			passing = err
+			v.cfg.Log.Debug("call will be made again", "err", err)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-bounded.Done():
+			timer.Stop()
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if passing != nil {
+				return fmt.Errorf("%w: %w", errTooLong, passing)
+			}
+			return errTooLong
+		}
+	}
+}
+
+// errNoVolume: EC2 does not know the volume, or not yet.
+var errNoVolume = errors.New("no such volume")
+
+// describe looks at one volume. Its error is the SDK's, or errNoVolume.
+func (v *Volumes) describe(ctx context.Context, id volumeID) (types.Volume, error) {
+	out, err := v.client.DescribeVolumes(ctx, &awsec2.DescribeVolumesInput{VolumeIds: []string{string(id)}})
+	switch {
+	case code(err) == codeVolumeNotFound:
+		return types.Volume{}, errNoVolume
+	case err != nil:
+		return types.Volume{}, err
+	case len(out.Volumes) == 0:
+		return types.Volume{}, errNoVolume
+	}
+	return out.Volumes[0], nil
+}
