@@ -1,0 +1,93 @@
+package codec
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/pierrec/lz4/v4"
+)
+
+// The lz4 frame (lz4_Frame_format.md): magic, flags, block size, content size,
+// header checksum; one block; end mark; content checksum.
+const (
+	lz4Magic     = 0x184D2204
+	lz4Flags     = 1<<6 | 1<<5 | 1<<3 | 1<<2 // version 1, independent blocks, content size, content checksum
+	lz4BlockCode = 7 << 4                    // blocks of at most 4 MiB = FrameSize
+	lz4RawBlock  = 1 << 31                   // in a block's length: stored as it is
+
+	lz4HeaderSize = 4 + 1 + 1 + 8 + 1
+	lz4FrameExtra = lz4HeaderSize + 4 + 4 + 4 // header, block length, end mark, checksum
+)
+
+// openLZ4 maps levels as the lz4 program does: 1 and 2 are its fast mode, which
+// pierrec's CompressorCCompat writes byte for byte; from 3 on hash chains are
+// searched to a depth that doubles with each level.
+func openLZ4(level int) implementation {
+	return implementation{
+		zeroShare: 0.004,
+		bound:     func(n int) int { return lz4.CompressBlockBound(n) + lz4FrameExtra },
+		encoder: func() (Encoder, error) {
+			if level <= 2 {
+				return &lz4Encoder{compress: fastBlock(&lz4.CompressorCCompat{})}, nil
+			}
+			return &lz4Encoder{compress: hcBlock(newHCMatcher(level))}, nil
+		},
+	}
+}
+
+// lz4Encoder writes frames of one block. compress appends src as a block to
+// dst, which has the room.
+type lz4Encoder struct {
+	compress func(dst, src []byte) ([]byte, error)
+}
+
+func (e *lz4Encoder) AppendFrame(dst, src []byte) ([]byte, error) {
+	if err := checkFrameSize(src); err != nil {
+		return dst, err
+	}
+	frame := slices.Grow(dst, lz4.CompressBlockBound(len(src))+lz4FrameExtra)
+	frame = appendLZ4Header(frame, len(src))
+	if len(src) > 0 {
+		at := len(frame)
+		var err error
+		if frame, err = e.compress(append(frame, 0, 0, 0, 0), src); err != nil {
+			return dst, fmt.Errorf("compress an lz4 block of %d bytes: %w", len(src), err)
+		}
+		size := uint32(len(frame) - at - 4)
+		if int(size) >= len(src) { // the format wants such a block stored as it is
+			frame = append(frame[:at+4], src...)
+			size = uint32(len(src)) | lz4RawBlock
+		}
+		binary.LittleEndian.PutUint32(frame[at:], size)
+	}
+	frame = append(frame, 0, 0, 0, 0)
+	return binary.LittleEndian.AppendUint32(frame, xxh32(src)), nil
+}
+
+func (e *lz4Encoder) Close() error {
+	e.compress = nil
+	return nil
+}
+
+func appendLZ4Header(dst []byte, size int) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, lz4Magic)
+	at := len(dst)
+	dst = append(dst, lz4Flags, lz4BlockCode)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(size))
+	return append(dst, byte(xxh32(dst[at:])>>8))
+}
+
+func fastBlock(c *lz4.CompressorCCompat) func(dst, src []byte) ([]byte, error) {
+	return func(dst, src []byte) ([]byte, error) {
+		n, err := c.CompressBlock(src, dst[len(dst):cap(dst)])
+		if err != nil {
+			return dst, err
+		}
+		return dst[:len(dst)+n], nil
+	}
+}
+
+func hcBlock(c *hcMatcher) func(dst, src []byte) ([]byte, error) {
+	return func(dst, src []byte) ([]byte, error) { return c.compress(dst, src), nil }
+}
