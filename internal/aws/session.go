@@ -1,0 +1,101 @@
+// Package aws is this tool's way to AWS: configuration, one retry policy and
+// one connection policy for all clients, AWS's time, who this instance is, and
+// errors that a person can act on. It makes no call of EC2 or S3 itself: its
+// sub-packages do, with the clients they make from a Session.
+package aws
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+
+	"snap-to-s3/internal/hint"
+)
+
+// Options says how AWS is reached. What is left empty comes from where the AWS
+// CLI takes it: environment, profile, instance role.
+type Options struct {
+	Region     string
+	S3Endpoint string // URL of another S3; S3 clients take it from the Session
+	Log        *slog.Logger
+
+	// Stall is how long a connection may move no byte before it is given up.
+	// 0: a minute.
+	Stall time.Duration
+	// MaxBackoff bounds the wait before a retry. 0: 20 seconds.
+	MaxBackoff time.Duration
+}
+
+// Session is what all clients of a run share. It is safe for concurrent use.
+type Session struct {
+	// Config is for making clients of services: it carries the policies.
+	Config awssdk.Config
+	// S3Endpoint is the URL given in Options, or "".
+	S3Endpoint string
+
+	log     *slog.Logger
+	retryer *retryer
+	clock   clock
+
+	instanceMu sync.Mutex
+	instance   Instance // once known
+}
+
+// Load reads the configuration. It asks the network for nothing, unless neither
+// options nor environment nor profile name a region: then the instance's own is
+// taken.
+func Load(ctx context.Context, o Options) (*Session, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Stall == 0 {
+		o.Stall = time.Minute
+	}
+	if o.MaxBackoff == 0 {
+		o.MaxBackoff = 20 * time.Second
+	}
+	s := &Session{S3Endpoint: o.S3Endpoint, log: o.Log, retryer: newRetryer(o.MaxBackoff)}
+	load := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(newHTTPClient(o.Stall)),
+		config.WithAPIOptions([]func(*middleware.Stack) error{s.observe}),
+		config.WithLogger(sdkLogger(o.Log)),
+	}
+	if o.Region != "" {
+		load = append(load, config.WithRegion(o.Region))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, hint.Wrap(fmt.Errorf("read the AWS configuration: %w", err),
+			"check AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE and AWS_CA_BUNDLE")
+	}
+	// Set here and not while loading: there it would hide AWS_MAX_ATTEMPTS.
+	cfg.Retryer = func() awssdk.Retryer { return s.retryer }
+	s.Config = cfg
+	if cfg.Region == "" {
+		instance, err := s.Instance(ctx)
+		if err != nil {
+			return nil, hint.Wrap(fmt.Errorf("no AWS region is configured, and this instance's is unknown: %v", err),
+				"name it: --region, AWS_REGION, or region in the profile")
+		}
+		s.Config.Region = instance.Region
+	}
+	return s, nil
+}
+
+// Retries is how many attempts of this session's calls were repetitions.
+func (s *Session) Retries() int64 { return s.retryer.count.Load() }
+
+// sdkLogger passes what the SDK has to say to the debug log: by default it
+// writes to stderr, through progress bars and JSON alike.
+func sdkLogger(log *slog.Logger) logging.Logger {
+	return logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
+		log.Debug("aws sdk", "text", redact(fmt.Sprintf(format, v...)))
+	})
+}
