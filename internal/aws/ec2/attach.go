@@ -13,6 +13,7 @@ import (
 	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/hint"
 )
 
@@ -37,7 +38,7 @@ func (t *volume) attach(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		switch k := code(err); {
+		switch k := aws.Code(err); {
 		case ctx.Err() != nil:
 			return explain(ctx, err, doing)
 		case k == codeAttachmentLimit:
@@ -106,7 +107,7 @@ func (t *volume) attachOnce(ctx context.Context) error {
 // nameTaken tells whether the device name was the trouble. EC2 has used more
 // than one code for it.
 func nameTaken(err error) bool {
-	k := code(err)
+	k := aws.Code(err)
 	return k == codeDeviceInUse || k == codeInvalidValue && strings.Contains(message(err), "already in use")
 }
 

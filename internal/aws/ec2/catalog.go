@@ -145,7 +145,7 @@ func (c *Catalog) describe(ctx context.Context, ids []snapshot.ID) (map[snapshot
 	}
 	found := make(map[snapshot.ID]snapshot.Snapshot, len(ids))
 	for page, err := range c.pages(ctx, in) {
-		switch k := code(err); {
+		switch k := aws.Code(err); {
 		case err == nil:
 		case k != codeSnapshotNotFound && k != codeSnapshotMalformed:
 			return nil, explain(ctx, err, fmt.Sprintf("describe %s in %s", some(ids), c.region))

@@ -12,6 +12,7 @@ import (
 	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/hint"
 )
 
@@ -66,7 +67,8 @@ func (t *volume) noteCreated() error {
 // place all the same, and goes on with the volume if so.
 func (t *volume) settleCreate(ctx context.Context, cause error) error {
 	failed := t.explainCreate(ctx, cause)
-	if ctx.Err() != nil || !unclear(cause) {
+	t.refused = aws.Code(cause) != "" && !unclear(cause)
+	if ctx.Err() != nil || t.refused {
 		return failed // takeBack looks for it
 	}
 	found, err := t.searchSettled(ctx)
@@ -83,14 +85,14 @@ func (t *volume) settleCreate(ctx context.Context, cause error) error {
 func (t *volume) explainCreate(ctx context.Context, err error) error {
 	doing := fmt.Sprintf("create a %s volume of %d GiB from %s in %s",
 		t.typ.name, t.request.Snapshot.SizeGiB(), t.request.Snapshot.ID, t.volumes.cfg.Instance.Zone)
-	switch code(err) {
+	switch aws.Code(err) {
 	case codeVolumeLimit:
 		return hint.Wrap(fmt.Errorf("%s: the account's quota of %s storage in %s is used up (%s: %s)",
-			doing, t.typ.name, t.volumes.region(), code(err), message(err)),
+			doing, t.typ.name, t.volumes.region(), aws.Code(err), message(err)),
 			"delete volumes that are not needed, run fewer --jobs, choose another --volume-type, or have the EBS storage quota raised (Service Quotas)")
 	case codeIOPSLimit:
 		return hint.Wrap(fmt.Errorf("%s: the account's quota of provisioned IOPS in %s is used up (%s: %s)",
-			doing, t.volumes.region(), code(err), message(err)),
+			doing, t.volumes.region(), aws.Code(err), message(err)),
 			"use --volume-type gp3, which needs no provisioned IOPS")
 	}
 	return explain(ctx, err, doing)

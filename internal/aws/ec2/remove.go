@@ -11,6 +11,7 @@ import (
 	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/runstate"
 )
 
@@ -53,7 +54,7 @@ func (t *volume) takeBack(ctx context.Context, cause error) error {
 		return cause
 	}
 	t.log.Info("taking back", "volume", t.id, "err", cause)
-	if err := t.findUnknown(clean, cause); err != nil {
+	if err := t.findUnknown(clean); err != nil {
 		return fmt.Errorf("%w; %w", cause, err)
 	}
 	last := t.delete
@@ -68,11 +69,11 @@ func (t *volume) takeBack(ctx context.Context, cause error) error {
 
 // findUnknown finds the volume of a CreateVolume that has not answered. Where
 // EC2 has refused it, one look is enough.
-func (t *volume) findUnknown(ctx context.Context, cause error) error {
+func (t *volume) findUnknown(ctx context.Context) error {
 	if t.id != "" || !t.mayExist {
 		return nil
 	}
-	if code(cause) != "" && !unclear(cause) {
+	if t.refused {
 		if got, err := t.search(ctx); err == nil {
 			t.id = volumeID(awssdk.ToString(got.VolumeId))
 		}
@@ -182,7 +183,7 @@ func (t *volume) delete(ctx context.Context) (bool, error) {
 // notYet drops the errors that mean that EC2 is at another point than the last
 // look showed: the next look tells where.
 func notYet(err error) error {
-	switch code(err) {
+	switch aws.Code(err) {
 	case codeIncorrectState, codeVolumeInUse, codeVolumeNotFound:
 		return nil
 	}

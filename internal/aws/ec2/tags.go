@@ -11,6 +11,7 @@ import (
 	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
 )
@@ -35,7 +36,7 @@ func setTags(ctx context.Context, client *awsec2.Client, id string, tags map[str
 		return nil // EC2 refuses a call without tags
 	}
 	_, err := client.CreateTags(ctx, &awsec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(tags)})
-	if code(err) == codeTagLimit {
+	if aws.Code(err) == codeTagLimit {
 		return hint.Wrap(fmt.Errorf("write tags %s of %s: it has no room for more tags (at most 50)", names(tags), id),
 			"delete a tag that is not needed from "+id)
 	}

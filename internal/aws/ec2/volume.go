@@ -32,7 +32,8 @@ type volume struct {
 
 	id           volumeID // "" before EC2 has told it
 	kmsKey       string
-	mayExist     bool      // the answer of CreateVolume is not known
+	mayExist     bool      // CreateVolume was called, and has given no id
+	refused      bool      // it was answered by EC2 with a refusal
 	missing      time.Time // since when EC2 does not know id; zero: it knows
 	deleteAsked  bool
 	reused       bool   // made by an earlier run and kept

@@ -118,9 +118,12 @@ type held struct {
 	id      volumeID
 }
 
+// String names the volume in messages about its renewal.
+func (h held) String() string { return "volume " + string(h.id) }
+
 // ReadOwner implements catalog.Held; without the tag it is "".
 func (h held) ReadOwner(ctx context.Context) (string, error) {
-	doing := "read the owner of volume " + string(h.id)
+	doing := "describe " + h.String()
 	got, err := h.volumes.describe(ctx, h.id)
 	if err != nil {
 		return "", explain(ctx, err, doing)

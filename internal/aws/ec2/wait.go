@@ -9,6 +9,7 @@ import (
 	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/snapshot"
 )
 
@@ -98,7 +99,7 @@ var errNoVolume = errors.New("no such volume")
 func (v *Volumes) describe(ctx context.Context, id volumeID) (types.Volume, error) {
 	out, err := v.client.DescribeVolumes(ctx, &awsec2.DescribeVolumesInput{VolumeIds: []string{string(id)}})
 	switch {
-	case code(err) == codeVolumeNotFound:
+	case aws.Code(err) == codeVolumeNotFound:
 		return types.Volume{}, errNoVolume
 	case err != nil:
 		return types.Volume{}, err
