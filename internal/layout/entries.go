@@ -231,6 +231,7 @@ type tally struct {
 	plain  int64
 	stored int64
 	digest hash.Hash
+	hash   [sha256.Size]byte // what is hashed next; here so that no frame takes a place on the heap
 }
 
 func newTally(h EntriesHeader) (*tally, error) {
@@ -270,15 +271,17 @@ func (t *tally) run(r FrameRun) error {
 		return fmt.Errorf("frame at %d (stored %d) where %d (stored %d) was to follow", f.PlainOff, f.StoredOff, t.plain, t.stored)
 	}
 	rest := t.header.PlainSize - t.plain
+	// Only the last frame may be short; that also bounds how many there are.
 	if f.PlainLen <= 0 || f.StoredLen <= 0 || r.Count > rest/f.PlainLen ||
-		f.PlainLen != min(t.header.FrameSize, rest-(r.Count-1)*f.PlainLen) {
+		f.PlainLen != min(t.header.FrameSize, rest) {
 		return fmt.Errorf("%d frame(s) of %d bytes at %d in an image of %d", r.Count, f.PlainLen, f.PlainOff, t.header.PlainSize)
 	}
 	t.plain += r.Count * f.PlainLen
 	t.stored += r.Count * f.StoredLen
 	t.frames += r.Count
+	t.hash = f.Hash
 	for range r.Count {
-		t.digest.Write(f.Hash[:])
+		t.digest.Write(t.hash[:])
 	}
 	return nil
 }
