@@ -1,0 +1,16 @@
+// Command snap-to-s3 moves EBS snapshots to S3. See internal/cli.
+package main
+
+import (
+	"context"
+	"os"
+
+	"snap-to-s3/internal/cli"
+)
+
+func main() {
+	ctx, stop := cli.WithSignals(context.Background())
+	code := cli.Main(ctx, os.Args[1:], cli.Env{})
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets a script run this program as snap-to-s3, with short waits.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"snap-to-s3": func() {
+			ctx, stop := WithSignals(context.Background())
+			code := Main(ctx, os.Args[1:], Env{Timing: shortTiming()})
+			stop()
+			os.Exit(code)
+		},
+		"signal-probe": signalProbe,
+	})
+}
+
+// shortTiming is for a sandbox whose states change within milliseconds.
+func shortTiming() Timing {
+	return Timing{
+		ClaimSettle: 50 * time.Millisecond, ClaimRenew: 5 * time.Second,
+		Poll: 5 * time.Millisecond, PollMax: 50 * time.Millisecond,
+		VolumeWait: 5 * time.Second, AttachWait: 5 * time.Second,
+		DeviceWait: 5 * time.Second, DetachWait: 5 * time.Second,
+		ProgressInterval: time.Second, CleanupTimeout: 10 * time.Second,
+	}
+}
+
+// TestScripts runs testdata/*.txtar: what a user types, and what comes of it.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup:               setupScript,
+		Cmds:                scriptCommands(),
+		Condition:           scriptCondition,
+	})
+}

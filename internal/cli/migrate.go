@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// newMigrate is the verb migrate; run does it.
+func newMigrate(env Env, run func(context.Context, Env, MigrateOptions) error) *cobra.Command {
+	var f migrateFlags
+	cmd := &cobra.Command{
+		Use:   "migrate --dd --bucket NAME (--all | --one | SNAPSHOT...) [FLAGS]",
+		Short: "Move snapshots to a bucket",
+		Long: `Store EBS snapshots in an S3 bucket as compressed disk images.
+
+Each snapshot becomes a temporary volume on this instance, is read, compressed
+and uploaded; the volume is deleted. The snapshot itself stays. Its tag
+snap-to-s3 goes from "migrate" to "migrating" to "migrated", so that several
+machines can work on one list and a rerun goes on where the last one stopped.`,
+		Example: `  # What would be done to all snapshots tagged snap-to-s3=migrate, and its cost
+  snap-to-s3 migrate --dd --all --bucket backups.example.com --dry-run
+
+  # Do it, four at a time, into a cold class, for no more than 20 dollars
+  snap-to-s3 migrate --dd --all --bucket backups.example.com \
+      --jobs 4 --storage-class DEEP_ARCHIVE --max-cost 20
+
+  # Two snapshots by name, whatever their tags say
+  snap-to-s3 migrate --dd --bucket backups.example.com \
+      snap-0123456789abcdef0 snap-0fedcba9876543210
+
+  # The disk again, from the bucket
+  aws s3 cp "s3://backups.example.com/vol-.../... snap-....img.zstd" - |
+      zstd -d | sudo dd bs=1M of=/dev/DEVICE
+
+  # As the predecessor was called
+  snap-to-s3 --migrate --dd --all --bucket backups.example.com`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := f.options(args)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), env, o)
+		},
+		DisableFlagsInUseLine: true,
+		Annotations:           exitStatus(exitDone, exitFailed, exitUsage, exitClaimed, exitInterrupted),
+	}
+	f.define(cmd)
+	return cmd
+}
+
+// migrateFlags is the command line of migrate as it was typed.
+type migrateFlags struct {
+	all, one, dd, keepVolumes, dryRun, overwrite, failFast, verbose bool
+	snapshots                                                       []string
+	tag, bucket, region, endpointURL, storageClass, sse, sseKMSKey  string
+	mountPoint, volumeType, spool, compression, partSize, maxCost   string
+	output, logFormat                                               string
+	level, streams, jobs                                            int
+}
+
+func (f *migrateFlags) define(cmd *cobra.Command) {
+	group(cmd, "Which snapshots", func(s *pflag.FlagSet) {
+		s.BoolVar(&f.all, "all", false, `all whose tag is set to "migrate"`)
+		s.BoolVar(&f.one, "one", false, `any one whose tag is set to "migrate"`)
+		s.StringArrayVar(&f.snapshots, "snapshots", nil, "these, by `ID`, whatever their tags say; the same as naming them without a flag")
+		s.StringVar(&f.tag, "tag", "snap-to-s3", "`NAME` of the tag that drives the work and marks our volumes")
+	})
+	group(cmd, "Where to", func(s *pflag.FlagSet) {
+		s.StringVar(&f.bucket, "bucket", "", "`NAME` of the bucket; required")
+		s.StringVar(&f.storageClass, "storage-class", "STANDARD", "`CLASS` of the archives: "+words(storageClasses()))
+		s.StringVar(&f.sse, "sse", "", "server-side encryption `MODE`: AES256 or aws:kms (default: what the bucket says)")
+		s.Lookup("sse").NoOptDefVal = "AES256"
+		s.StringVar(&f.sseKMSKey, "sse-kms-key-id", "", "`ID` of the KMS key for --sse aws:kms (default: the account's key for S3)")
+		s.StringVar(&f.region, "region", "", "AWS `REGION` of the snapshots (default: this instance's)")
+		s.StringVar(&f.endpointURL, "endpoint-url", "", "`URL` of another store that speaks S3")
+		s.BoolVar(&f.overwrite, "overwrite", false, "replace an archive that stands there already and is not whole, or is another one")
+	})
+	group(cmd, "How", func(s *pflag.FlagSet) {
+		s.BoolVar(&f.dd, "dd", false, "an image of the entire volume; required in this version")
+		s.StringVar(&f.compression, "compression", "zstd", "`NAME` of the compression: zstd, or lz4 (which --migrate of old takes)")
+		levelVar(s, &f.level, "compression-level", 1, "`LEVEL`, 1 to 19 for zstd, 1 to 9 for lz4")
+		countVar(s, &f.jobs, "jobs", limits{1, maxJobs}, "`N` snapshots at once")
+		countVar(s, &f.streams, "upload-streams", limits{1, maxStreams}, "`N` parts at once to S3 for each snapshot; each takes memory for a part")
+		s.StringVar(&f.partSize, "part-size", "", "`SIZE` of every part, 5MiB to 5GiB (default: from the size of the volume)")
+		s.StringVar(&f.spool, "spool", "", "`FOLDER` where parts over 64 MiB wait, instead of in memory")
+		s.StringVar(&f.volumeType, "volume-type", "gp3", "`TYPE` of the temporary volumes: "+words(volumeTypes()))
+		s.StringVar(&f.mountPoint, "mount-point", "/mnt", "`FOLDER` for mounts; an image needs none")
+		s.BoolVar(&f.keepVolumes, "keep-temp-volumes", false, "leave the temporary volumes attached, and pay for them")
+	})
+	group(cmd, "How far to go", func(s *pflag.FlagSet) {
+		s.BoolVar(&f.dryRun, "dry-run", false, "only say what would be done: sizes, requests, dollars")
+		s.StringVar(&f.maxCost, "max-cost", "", "do nothing if it would cost more `DOLLARS` once (the storage a month is not counted)")
+		s.BoolVar(&f.failFast, "fail-fast", false, "stop at the first snapshot that fails")
+	})
+	group(cmd, "What is printed", func(s *pflag.FlagSet) {
+		s.StringVar(&f.output, "output", "text", "results as `FORM` text or json (one JSON object a line)")
+		s.StringVar(&f.logFormat, "log-format", "text", "log lines as `FORM` text or json")
+		s.BoolVarP(&f.verbose, "verbose", "v", false, "log every call to AWS")
+		s.BoolP("help", "h", false, "show this page")
+	})
+}

@@ -1,0 +1,280 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"snap-to-s3/internal/codec"
+	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/objstore"
+	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/ui"
+)
+
+// MigrateOptions is what a person asked migrate to do, checked as far as that
+// goes without asking AWS.
+type MigrateOptions struct {
+	// Exactly one of these three is set. IDs are in the order given, each once.
+	All, One bool
+	IDs      []snapshot.ID
+
+	Tag              string
+	Bucket           string
+	Region           string // "" means the instance's
+	EndpointURL      string // "" means AWS
+	StorageClass     string
+	Encryption       objstore.Encryption
+	Compression      string
+	CompressionLevel int
+	UploadStreams    int
+	Jobs             int
+	PartSize         int64  // bytes; 0 means chosen for each object
+	Spool            string // an existing folder, or ""
+	VolumeType       string
+	MountPoint       string // absolute
+	KeepTempVolumes  bool
+
+	DryRun, Overwrite, FailFast bool
+	MaxCost                     cost.Money // 0: no limit
+
+	JSON      bool // results as JSON Lines
+	LogFormat ui.Format
+	Verbose   bool
+}
+
+const (
+	// maxJobs is the number of device names that EC2 recommends for volumes,
+	// /dev/sdf to /dev/sdz with the predecessor's letters: one for each job.
+	maxJobs = 21
+	// maxStreams bounds the memory one job can ask for: 64 parts of 8 MiB are
+	// 512 MiB, and more streams than that fill no network.
+	maxStreams = 64
+	// minPart and maxPart are S3's limits of a part of a multipart upload
+	// (S3 user guide, "Amazon S3 multipart upload limits").
+	minPart, maxPart = 5 << 20, 5 << 30
+	// maxTagKey is EC2's limit of a tag's key (EC2 user guide, "Tag
+	// restrictions"), less the longest suffix that is put behind it.
+	maxTagKey = 128 - len("-mounted")
+)
+
+// storageClasses are those of S3 that a new object can have in a general purpose
+// bucket and that are worth an archive (S3 API reference, PutObject).
+func storageClasses() []string {
+	return []string{"STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "GLACIER", "DEEP_ARCHIVE"}
+}
+
+// volumeTypes are those of EBS (EC2 API reference, CreateVolume).
+func volumeTypes() []string {
+	return []string{"gp3", "gp2", "io1", "io2", "st1", "sc1", "standard"}
+}
+
+// options checks what was typed, in the order of the help, and stops at the
+// first thing that is wrong.
+func (f *migrateFlags) options(args []string) (MigrateOptions, error) {
+	o := MigrateOptions{
+		All: f.all, One: f.one, Tag: f.tag, Bucket: f.bucket, Region: f.region, EndpointURL: f.endpointURL,
+		Compression: f.compression, CompressionLevel: f.level, UploadStreams: f.streams, Jobs: f.jobs,
+		Spool: f.spool, VolumeType: f.volumeType, KeepTempVolumes: f.keepVolumes,
+		DryRun: f.dryRun, Overwrite: f.overwrite, FailFast: f.failFast, Verbose: f.verbose,
+	}
+	for _, step := range []func(*MigrateOptions) error{
+		func(o *MigrateOptions) error { return f.selection(o, args) },
+		f.target, f.encryption, f.method, f.sizes, f.printing,
+	} {
+		if err := step(&o); err != nil {
+			return MigrateOptions{}, err
+		}
+	}
+	return o, nil
+}
+
+func (f *migrateFlags) selection(o *MigrateOptions, args []string) error {
+	for _, s := range slices.Concat(f.snapshots, args) {
+		id, err := snapshot.ParseID(s)
+		if err != nil {
+			return usagef("", "%w", err)
+		}
+		if !slices.Contains(o.IDs, id) {
+			o.IDs = append(o.IDs, id)
+		}
+	}
+	ways := 0
+	for _, given := range []bool{f.all, f.one, len(o.IDs) > 0} {
+		if given {
+			ways++
+		}
+	}
+	switch {
+	case ways == 0:
+		return usagef("give --all, --one, or snapshot ids", "no snapshots chosen")
+	case ways > 1:
+		return usagef("give one of --all, --one, or snapshot ids", "snapshots chosen in more than one way")
+	}
+	return checkTag(f.tag)
+}
+
+func checkTag(tag string) error {
+	switch {
+	case tag == "":
+		return usagef("", "--tag is empty")
+	case !utf8.ValidString(tag) || ui.Visible(tag) != tag:
+		return usagef("", "--tag %q: has characters that cannot be seen", tag)
+	case utf8.RuneCountInString(tag) > maxTagKey:
+		return usagef("tags of ours put up to 8 characters behind it, and EC2 takes 128", "--tag %q: longer than %d characters", tag, maxTagKey)
+	case strings.HasPrefix(strings.ToLower(tag), "aws:"):
+		return usagef("", "--tag %q: tags that begin with aws: belong to AWS", tag)
+	}
+	return nil
+}
+
+func (f *migrateFlags) target(o *MigrateOptions) error {
+	if err := checkBucket(f.bucket); err != nil {
+		return err
+	}
+	o.StorageClass = strings.ToUpper(f.storageClass)
+	if !slices.Contains(storageClasses(), o.StorageClass) {
+		return usagef("one of "+words(storageClasses()), "--storage-class %q: no such class", f.storageClass)
+	}
+	if !regionForm.MatchString(f.region) {
+		return usagef("for example --region us-east-1", "--region %q: not the name of a region", f.region)
+	}
+	if f.endpointURL == "" {
+		return nil
+	}
+	u, err := url.Parse(f.endpointURL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return usagef("for example --endpoint-url https://s3.example.com", "--endpoint-url %q: not a http or https address", f.endpointURL)
+	}
+	if u.User != nil {
+		return usagef("credentials come from the environment or ~/.aws", "--endpoint-url: must not hold a user or password")
+	}
+	return nil
+}
+
+// regionForm is what can stand in a host name; stores other than AWS choose
+// their own region names.
+var regionForm = regexp.MustCompile(`^([a-z0-9]+(-[a-z0-9]+)*)?$`)
+
+// bucketForm is the rule for buckets of today, and for those made in us-east-1
+// before 2018, which had more letters and length (S3 user guide, "General purpose
+// bucket naming rules").
+var bucketForm = regexp.MustCompile(`^[A-Za-z0-9._-]{3,255}$`)
+
+func checkBucket(name string) error {
+	const next = "only the bucket's name, for example --bucket backups.example.com"
+	_, notAnAddress := netip.ParseAddr(name)
+	switch {
+	case name == "":
+		return usagef(next, "--bucket is missing")
+	case strings.Contains(name, "://") || strings.Contains(name, "/"):
+		return usagef(next, "--bucket %q: an address, not a bucket's name", name)
+	case strings.HasPrefix(name, "arn:"):
+		return usagef(next, "--bucket %q: an ARN, not a bucket's name", name)
+	case !bucketForm.MatchString(name) || notAnAddress == nil:
+		return usagef("3 to 63 of: a to z, 0 to 9, dot, dash", "--bucket %q: not a bucket's name", name)
+	}
+	return nil
+}
+
+func (f *migrateFlags) encryption(o *MigrateOptions) error {
+	switch strings.ToLower(f.sse) {
+	case "":
+	case "aes256":
+		o.Encryption.Mode = "AES256"
+	case "aws:kms":
+		o.Encryption.Mode = "aws:kms"
+	default:
+		return usagef("", "--sse %q: must be AES256 or aws:kms", f.sse)
+	}
+	if f.sseKMSKey != "" && o.Encryption.Mode != "aws:kms" {
+		return usagef("add --sse aws:kms", "--sse-kms-key-id needs --sse aws:kms")
+	}
+	o.Encryption.KMSKeyID = f.sseKMSKey
+	return nil
+}
+
+func (f *migrateFlags) method(o *MigrateOptions) error {
+	if !f.dd {
+		return usagef("", "archiving trees is not in this version; add --dd for an image")
+	}
+	if _, err := codec.New(f.compression, f.level); err != nil {
+		return usagef("", "--compression, --compression-level: %w", err)
+	}
+	if !slices.Contains(volumeTypes(), f.volumeType) {
+		return usagef("one of "+words(volumeTypes()), "--volume-type %q: no such type", f.volumeType)
+	}
+	if f.mountPoint == "" {
+		return usagef("", "--mount-point is empty")
+	}
+	folder, err := filepath.Abs(f.mountPoint)
+	if err != nil {
+		return usagef("", "--mount-point %q: %w", f.mountPoint, err)
+	}
+	if folder == "/" {
+		return usagef("", "--mount-point %q: must not be the root of the file system", f.mountPoint)
+	}
+	o.MountPoint = folder
+	if f.spool == "" {
+		return nil
+	}
+	info, err := os.Stat(f.spool)
+	if err == nil && !info.IsDir() {
+		err = errors.New("not a folder")
+	}
+	if err != nil {
+		return usagef("make the folder first, on a disk with room for the parts", "--spool %q: %w", f.spool, bare(err))
+	}
+	return nil
+}
+
+func (f *migrateFlags) sizes(o *MigrateOptions) error {
+	if f.partSize != "" {
+		n, err := ui.ParseBytes(f.partSize)
+		if err != nil {
+			return usagef("", "--part-size: %w", err)
+		}
+		if n < minPart || n > maxPart {
+			return usagef("", "--part-size %q: must be %s to %s", f.partSize, ui.Bytes(minPart), ui.Bytes(maxPart))
+		}
+		o.PartSize = n
+	}
+	if f.maxCost != "" {
+		limit, err := cost.ParseMoney(f.maxCost)
+		if err != nil {
+			return usagef("", "--max-cost: %w", err)
+		}
+		if limit <= 0 {
+			return usagef("--dry-run shows what it would cost", "--max-cost %q: must be above 0", f.maxCost)
+		}
+		o.MaxCost = limit
+	}
+	return nil
+}
+
+func (f *migrateFlags) printing(o *MigrateOptions) error {
+	switch f.output {
+	case "text", "json":
+		o.JSON = f.output == "json"
+	default:
+		return usagef("", "--output %q: must be text or json", f.output)
+	}
+	o.LogFormat = ui.Format(f.logFormat)
+	if o.LogFormat != ui.FormatText && o.LogFormat != ui.FormatJSON {
+		return usagef("", "--log-format %q: must be text or json", f.logFormat)
+	}
+	return nil
+}
+
+// words lists names as a sentence does: "a, b or c".
+func words(names []string) string {
+	last := len(names) - 1
+	return fmt.Sprintf("%s or %s", strings.Join(names[:last], ", "), names[last])
+}
