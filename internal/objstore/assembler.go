@@ -215,7 +215,7 @@ func (a *assembler) sendPart() error {
 	a.part = nil
 	a.running.Go(func() {
 		etag, err := a.send(p)
-		a.sent(UploadedPart{Number: p.Number, ETag: etag, Size: p.Size}, err)
+		a.sent(UploadedPart{Number: p.Number, ETag: etag, Size: p.Size, CRC64NVME: p.CRC64NVME}, err)
 		buffer.release()
 		<-a.slots
 	})

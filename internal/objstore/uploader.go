@@ -31,9 +31,10 @@ type Part struct {
 
 // UploadedPart is a part that the store has.
 type UploadedPart struct {
-	Number int
-	ETag   string
-	Size   int64
+	Number    int
+	ETag      string
+	Size      int64
+	CRC64NVME uint64
 }
 
 // Whole is what an upload must add up to.

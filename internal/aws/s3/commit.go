@@ -1,0 +1,230 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync/atomic"
+	"time"
+
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"snap-to-s3/internal/aws"
+	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/objstore"
+)
+
+const (
+	// runKey is the metadata that tells whose object it is (docs/format.md).
+	runKey = "snap-to-s3-run"
+	// A call that had no answer is asked about and made again this often; each
+	// time has the session's whole policy of retries.
+	commitRounds = 2
+	// S3 asks to repeat a put that lost a race (S3 user guide, "Conditional
+	// requests"): a few times, from a fifth of a second on.
+	conflictTries = 6
+	conflictWait  = 200 * time.Millisecond
+	// How long a cancelled commit may still ask what became of it.
+	settleTimeout = 15 * time.Second
+	// Larger objects are not put twice only to learn about the store.
+	probeSize = 1 << 20 // 1 MiB
+)
+
+// commit is the one request that makes an object visible.
+type commit struct {
+	name      string // what is being done, for messages
+	size      int64
+	crc       uint64
+	multipart bool
+	send      func(context.Context, words) (objstore.Info, error)
+}
+
+// lostKey is the context's counter of answers that did not come.
+type lostKey struct{}
+
+func countLost(ctx context.Context) {
+	if n, ok := ctx.Value(lostKey{}).(*atomic.Int64); ok {
+		n.Add(1)
+	}
+}
+
+// mayHaveEffect tells whether a failed attempt may have been carried out: it
+// was sent and there was no answer, or the server stumbled. S3 reports failures
+// of Complete under status 200 as well.
+func mayHaveEffect(r *smithyhttp.Response, err error) bool {
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
+		return false
+	}
+	return r == nil || r.Response == nil || r.StatusCode < 300 || r.StatusCode >= 500
+}
+
+// commit makes the object visible and finds out whether it is, whatever became
+// of the answer.
+func (u *upload) commit(ctx context.Context, c commit) (objstore.Info, error) {
+	if err := u.standIn(ctx, c); err != nil {
+		return objstore.Info{}, err
+	}
+	var lost atomic.Int64
+	counted := context.WithValue(ctx, lostKey{}, &lost)
+	for round := 1; ; round++ {
+		info, err := u.sendAgainOnConflict(counted, c)
+		if err == nil {
+			return info, nil
+		}
+		if lost.Load() == 0 {
+			return objstore.Info{}, u.refused(err, c)
+		}
+		info, found, askErr := u.ask(ctx, c)
+		switch {
+		case found == foundOurs:
+			u.store.log.Info("an answer was lost, but the object is there", "key", u.key)
+			return info, nil
+		case askErr != nil:
+			return objstore.Info{}, u.unknown(err, askErr, c)
+		case found == foundForeign:
+			return objstore.Info{}, fmt.Errorf("%s in bucket %s: %w", c.name, u.store.bucket, objstore.ErrExists)
+		case round == commitRounds || ctx.Err() != nil || aws.Code(err) == "NoSuchUpload":
+			return objstore.Info{}, u.refused(err, c)
+		}
+	}
+}
+
+// sendAgainOnConflict sends, and once more after a while when S3 says that two
+// writes met. That is final for a multipart upload, which is void then.
+func (u *upload) sendAgainOnConflict(ctx context.Context, c commit) (objstore.Info, error) {
+	ifMatch, ifNoneMatch := u.condition()
+	uses := words{checksums: true, conditions: ifMatch != nil || ifNoneMatch != nil}
+	for try := 1; ; try++ {
+		var info objstore.Info
+		err := u.store.speak(uses, func(w words) (err error) {
+			info, err = c.send(ctx, w)
+			return err
+		})
+		if c.multipart || try == conflictTries || aws.Code(err) != "ConditionalRequestConflict" {
+			return info, err
+		}
+		wait := time.NewTimer(conflictWait<<(try-1) + rand.N(conflictWait)) //nolint:gosec // jitter
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return info, err
+		}
+	}
+}
+
+// refused is the error of a write that did not happen.
+func (u *upload) refused(err error, c commit) error {
+	doing := c.name + " in bucket " + u.store.bucket
+	switch {
+	case aws.Status(err) == 412:
+		return fmt.Errorf("%s: %w", doing, objstore.ErrExists)
+	case aws.Code(err) == "NoSuchKey" && u.options.IfMatch != "":
+		return fmt.Errorf("%s: the object to be replaced is gone: %w", doing, objstore.ErrExists)
+	case aws.Code(err) == "ConditionalRequestConflict":
+		return hint.Wrap(fmt.Errorf("%s: somebody else is writing this object at the same time: %w", doing, aws.Explain(err, "S3 says")),
+			"find out what else writes to this bucket, then run the command again")
+	}
+	return u.explain(err, c.name)
+}
+
+// unknown is the error when neither the write nor the question had an answer.
+func (u *upload) unknown(err, askErr error, c commit) error {
+	return hint.Wrap(
+		fmt.Errorf("%w; whether the object is there could not be found out: %v", u.explain(err, c.name), askErr),
+		"when S3 answers again, run the command again, or look: aws s3api head-object --bucket "+
+			quote(u.store.bucket)+" --key "+quote(u.key))
+}
+
+type finding int
+
+const (
+	foundNothing finding = iota // nothing, or still what was to be replaced
+	foundOurs
+	foundForeign
+)
+
+// ask finds out whether a write whose answer was lost has happened. It asks
+// even when ctx has ended: an object must not be there unnoticed.
+func (u *upload) ask(ctx context.Context, c commit) (objstore.Info, finding, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.store.settleTimeout(ctx))
+	defer cancel()
+	info, err := u.store.Stat(ctx, u.key)
+	switch {
+	case errors.Is(err, objstore.ErrNotExist):
+		return objstore.Info{}, foundNothing, nil
+	case err != nil:
+		return objstore.Info{}, foundNothing, err
+	case u.isOurs(info, c):
+		return info, foundOurs, nil
+	case u.options.Overwrite || u.options.IfMatch != "" && u.options.IfMatch == info.ETag:
+		return objstore.Info{}, foundNothing, nil
+	default:
+		return objstore.Info{}, foundForeign, nil
+	}
+}
+
+// settleTimeout is short for a caller who wants to end, and long enough for all
+// retries otherwise.
+func (s *Store) settleTimeout(ctx context.Context) time.Duration {
+	if ctx.Err() != nil {
+		return settleTimeout
+	}
+	return completePatience
+}
+
+// isOurs compares what the store tells: the run that wrote it, size and
+// checksum. At least one of run and checksum must be known.
+func (u *upload) isOurs(info objstore.Info, c commit) bool {
+	run := u.options.Metadata[runKey]
+	switch {
+	case info.Size != c.size, run != "" && info.Metadata[runKey] != run:
+		return false
+	case info.CRC64NVME != "":
+		return info.CRC64NVME == objstore.FormatCRC64NVME(c.crc)
+	default:
+		return run != ""
+	}
+}
+
+// standIn looks what is there where the store's own conditions cannot be relied on.
+func (u *upload) standIn(ctx context.Context, c commit) error {
+	if _, conditions := u.store.dialect.now(); conditions == ConditionsHonoured || u.options.Overwrite && u.options.IfMatch == "" {
+		return nil
+	}
+	info, err := u.store.Stat(ctx, u.key)
+	missing := errors.Is(err, objstore.ErrNotExist)
+	switch {
+	case err != nil && !missing:
+		return fmt.Errorf("%s: %w", c.name, err)
+	case missing && u.options.IfMatch == "", !missing && info.ETag == u.options.IfMatch:
+		return nil
+	default:
+		return fmt.Errorf("%s in bucket %s: %w", c.name, u.store.bucket, objstore.ErrExists)
+	}
+}
+
+// probeConditions puts a small object again, once a store, when it is not known
+// whether the store honours conditions: one that does refuses. Either way the
+// object is the same as before.
+func (u *upload) probeConditions(ctx context.Context, p objstore.Part, info objstore.Info) (objstore.Info, error) {
+	_, known := u.store.dialect.now()
+	_, ifNoneMatch := u.condition()
+	if known != ConditionsUnknown || ifNoneMatch == nil || p.Size > probeSize {
+		return info, nil
+	}
+	again, err := u.putOnce(ctx, p, words{checksums: info.CRC64NVME != "", conditions: true})
+	switch status := aws.Status(err); {
+	case err == nil:
+		u.store.dialect.setConditions(ConditionsIgnored, u.store.log)
+		return again, nil
+	case status == 412, status == 409:
+		u.store.dialect.setConditions(ConditionsHonoured, u.store.log)
+	default:
+		// The object is stored; that the question failed is no fault of it.
+		u.store.log.Debug("could not learn whether the store honours conditional writes", "key", u.key, "err", aws.Explain(err, "put again"))
+	}
+	return info, nil
+}
