@@ -1,0 +1,40 @@
+TOOL       = go tool -modfile=tools/go.mod
+TESTFLAGS ?=
+FUZZTIME  ?= 30s
+SOAKTIME  ?= 3600
+STATIC     = -linkmode external -extldflags "-static"
+.PHONY: help build test check fmt vet lint tidy race fuzz bench soak demo docs
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 8
+build: ## bin/snap-to-s3, static; without a C compiler its zstd is the one written in Go
+	go build -trimpath -tags osusergo,netgo -o bin/snap-to-s3 \
+		-ldflags '-s -w $(if $(filter 1,$(shell go env CGO_ENABLED)),$(STATIC))' ./cmd/snap-to-s3
+demo: ## a migration on the sandbox, with no AWS account
+	go run ./cmd/snap-to-s3 demo
+
+test: ## all tests, and those of the codecs as a build without cgo has them
+	go test $(TESTFLAGS) ./...
+	CGO_ENABLED=0 go test $(TESTFLAGS) ./internal/codec
+race: ## all tests, watched for data races
+	go test -race $(TESTFLAGS) ./...
+fuzz: ## each fuzz target for FUZZTIME
+	scripts/fuzz.sh $(FUZZTIME)
+soak: ## all tests, shuffled and watched for races, again and again for SOAKTIME seconds
+	@end=$$(($$(date +%s) + $(SOAKTIME))); while [ $$(date +%s) -lt $$end ]; do \
+		go test -race -count=1 -shuffle=on ./... || exit 1; done
+bench: ## the image pipeline against dd | lz4 and dd | zstd
+	scripts/bench-image.sh
+
+check: fmt vet lint tidy test ## what a change must pass; imports, manual and documents are held by tests
+fmt: ## which files are not formatted
+	@bad=$$($(TOOL) gofumpt -l cmd internal); [ -z "$$bad" ] || { echo "gofumpt -w" $$bad; exit 1; }
+vet: ## go vet
+	go vet ./...
+lint: ## staticcheck
+	$(TOOL) staticcheck ./...
+tidy: ## are go.mod and go.sum what the code needs?
+	go mod tidy -diff
+	cd tools && go mod tidy -diff
+docs: ## write docs/man from the commands
+	go test ./internal/cli -run TestManualPages -update-docs
