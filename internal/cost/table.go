@@ -1,0 +1,116 @@
+package cost
+
+import (
+	_ "embed"
+	"encoding/csv"
+	"fmt"
+	"strings"
+)
+
+// Dated is the day whose prices the built-in table has.
+const Dated = "2026-11-23"
+
+//go:embed prices.csv
+var prices string
+
+// unit is what a price is for.
+type unit string
+
+const (
+	gib       unit = "GiB"
+	gibMonth  unit = "GiB-month"
+	iopsMonth unit = "IOPS-month"
+	tagMonth  unit = "tag-month"
+	thousand  unit = "thousand" // requests or objects
+	million   unit = "million"  // reads and writes
+)
+
+type price struct {
+	usd    Money
+	unit   unit
+	source string
+}
+
+// item is one thing in one region that may have a price.
+type item struct{ region, name string }
+
+// Table is a list of prices. It is safe for concurrent use.
+type Table struct{ prices map[item]price }
+
+// Builtin returns the table that the program carries.
+func Builtin() *Table {
+	t, err := parseTable(prices)
+	if err != nil {
+		panic("cost: the built-in table: " + err.Error()) // a test reads it
+	}
+	return t
+}
+
+func parseTable(text string) (*Table, error) {
+	r := csv.NewReader(strings.NewReader(text))
+	r.Comment, r.FieldsPerRecord = '#', 5
+	rows, err := r.ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("read prices: %w", err)
+	}
+	t := &Table{prices: make(map[item]price, len(rows))}
+	for _, row := range rows {
+		key := item{row[0], row[1]}
+		usd, err := ParseMoney(row[3])
+		if err != nil {
+			return nil, fmt.Errorf("price of %s in %s: %w", key.name, key.region, err)
+		}
+		if _, twice := t.prices[key]; twice {
+			return nil, fmt.Errorf("price of %s in %s: given twice", key.name, key.region)
+		}
+		if want := unitOf(key.name); unit(row[2]) != want {
+			return nil, fmt.Errorf("price of %s in %s: per %s, not per %s", key.name, key.region, row[2], want)
+		}
+		t.prices[key] = price{usd, unit(row[2]), row[4]}
+	}
+	return t, nil
+}
+
+// unitOf is the unit in which an item is priced; the arithmetic relies on it.
+func unitOf(name string) unit {
+	switch kind, rest, _ := strings.Cut(name, ":"); {
+	case kind == "transfer":
+		return gib
+	case rest == "standard-io":
+		return million
+	case strings.HasSuffix(rest, "-iops"):
+		return iopsMonth
+	case rest == "tag":
+		return tagMonth
+	case strings.HasSuffix(rest, "-put"), strings.HasSuffix(rest, "-get"), strings.HasSuffix(rest, "-monitoring"):
+		return thousand
+	}
+	return gibMonth
+}
+
+// words names an item for a person.
+func (i item) words() string {
+	kind, rest, _ := strings.Cut(i.name, ":")
+	switch class, of, _ := strings.Cut(rest, "-"); {
+	case kind == "transfer":
+		return fmt.Sprintf("data transfer from %s to %s", i.region, rest)
+	case kind == "store":
+		return "the store at this endpoint"
+	case rest == "snapshot":
+		return "EBS snapshots in " + i.region
+	case of == "io":
+		return "reads of " + class + " volumes in " + i.region
+	case of == "iops":
+		return "provisioned IOPS of " + class + " volumes in " + i.region
+	case kind == "ebs":
+		return rest + " volumes in " + i.region
+	case rest == "tag":
+		return "object tags in " + i.region
+	case of == "put", of == "get":
+		return fmt.Sprintf("S3 %s requests of %s in %s", strings.ToUpper(of), class, i.region)
+	case of == "monitoring":
+		return "S3 monitoring of " + class + " in " + i.region
+	default:
+		return "S3 " + rest + " in " + i.region
+	}
+}
