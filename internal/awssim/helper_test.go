@@ -83,6 +83,7 @@ type ask struct {
 	query        string
 	header       map[string]string
 	body         string
+	stream       io.Reader // instead of body
 	payload      string // x-amz-content-sha256; default: the body's hash
 	region       string
 	service      string
@@ -119,6 +120,9 @@ func (s sandbox) trySend(a ask) (answer, error) {
 	if a.body == "" {
 		req.Body, req.ContentLength = nil, 0
 	}
+	if a.stream != nil {
+		req.Body = io.NopCloser(a.stream)
+	}
 	if a.length != 0 {
 		req.ContentLength = a.length
 	}
@@ -146,7 +150,7 @@ func (s sandbox) trySend(a ask) (answer, error) {
 	}
 	if resp.StatusCode >= 300 && len(text) > 0 {
 		if err := xml.Unmarshal(text, &e); err != nil {
-			s.t.Fatalf("error document %q: %v", text, err)
+			return answer{}, fmt.Errorf("error document %q: %w", text, err)
 		}
 		if len(e.Errors) > 0 {
 			e.Code = e.Errors[0].Code

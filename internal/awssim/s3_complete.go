@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,11 +87,12 @@ func (s *Server) completeUpload(c *call) (*response, *apiError) {
 
 // pickParts checks the list against what was uploaded.
 func (s *Server) pickParts(u *upload, wanted []completePart) ([]*part, *apiError) {
+	ascending := func(a, b completePart) int { return a.PartNumber - b.PartNumber }
+	if !slices.IsSortedFunc(wanted, ascending) || len(slices.CompactFunc(slices.Clone(wanted), samePart)) < len(wanted) {
+		return nil, badRequest("InvalidPartOrder", "The list of parts was not in ascending order. The parts list must be specified in order by part number.", detail{"UploadId", u.id})
+	}
 	var parts []*part
 	for i, w := range wanted {
-		if i > 0 && w.PartNumber <= wanted[i-1].PartNumber {
-			return nil, badRequest("InvalidPartOrder", "The list of parts was not in ascending order. The parts list must be specified in order by part number.", detail{"UploadId", u.id})
-		}
 		p, ok := u.parts[w.PartNumber]
 		if !ok || !sameETag(w.ETag, p.etag) {
 			return nil, invalidPart(u, w)
@@ -112,6 +114,8 @@ func (s *Server) pickParts(u *upload, wanted []completePart) ([]*part, *apiError
 	}
 	return parts, nil
 }
+
+func samePart(a, b completePart) bool { return a.PartNumber == b.PartNumber }
 
 func invalidPart(u *upload, w completePart) *apiError {
 	return badRequest("InvalidPart",
