@@ -127,13 +127,15 @@ func TestNotADisk(t *testing.T) {
 
 // brokenDisk stands for a device that hangs or fails.
 type brokenDisk struct {
-	hang chan struct{} // closed: reads go on; nil: they do not hang
-	good int           // bytes read before err
-	err  error
+	begun chan struct{} // told of each read, if not nil
+	hang  chan struct{} // closed: reads go on; nil: they do not hang
+	good  int           // bytes read before err
+	err   error
 }
 
 func (d brokenDisk) ReadAt(p []byte, _ int64) (int, error) {
 	if d.hang != nil {
+		d.begun <- struct{}{}
 		<-d.hang
 	}
 	for i := range p {
@@ -160,17 +162,22 @@ func TestReadErrorNamesItsPlace(t *testing.T) {
 func TestHangingReadEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	f := openFile(t, imageFile(t, make([]byte, Size)))
-	disk := brokenDisk{hang: make(chan struct{}), good: Size}
+	disk := brokenDisk{begun: make(chan struct{}), hang: make(chan struct{}), good: Size}
 	f.data = disk
-	cause := errors.New("stopped")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	time.AfterFunc(10*time.Millisecond, func() { cancel(cause) })
 	p := make([]byte, Size)
-	if n, err := f.ReadAt(ctx, p, 0); n != 0 || err != cause {
-		t.Fatalf("got %d, %v", n, err)
-	}
-	if _, err := f.ReadLent(ctx, make([]byte, Size), 0); err != cause {
-		t.Errorf("lent: got %v", err)
+	for name, x := range map[string]struct {
+		read at
+		p    []byte
+	}{"ReadAt": {f.ReadAt, p}, "ReadLent": {f.ReadLent, make([]byte, Size)}} {
+		cause := errors.New("stopped")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() {
+			<-disk.begun
+			cancel(cause)
+		}()
+		if n, err := x.read(ctx, x.p, 0); n != 0 || err != cause {
+			t.Fatalf("%s: got %d, %v", name, n, err)
+		}
 	}
 	if len(f.slots) != 2 {
 		t.Errorf("%d reads under way, want the 2 that hang", len(f.slots))
