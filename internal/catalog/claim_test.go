@@ -396,6 +396,24 @@ func TestLateReadingKeepsOwner(t *testing.T) {
 	})
 }
 
+// The command in the hint is one that a shell and the aws program take as meant.
+func TestHintQuotesTheValue(t *testing.T) {
+	for value, want := range map[string]string{
+		"migrate":         "--tags Key=t,Value=migrate",
+		"":                "--tags Key=t,Value=",
+		`it's "x", $HOME`: `--tags '[{"Key":"t","Value":"it'\''s \"x\", $HOME"}]'`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := memory(map[string]string{"t": value})
+			m.Lag = func(string) time.Duration { return time.Hour }
+			_, _, err := protocol(m, alpha).Claim(t.Context(), named())
+			if got := hint.Of(err); !strings.HasSuffix(got, want) {
+				t.Errorf("hint %q, want it to end with %q", got, want)
+			}
+		})
+	}
+}
+
 // Whenever the caller gives up, the tag is as it was.
 func TestCancelledClaim(t *testing.T) {
 	for after := time.Duration(0); after <= 8*time.Second; after += 500 * time.Millisecond {

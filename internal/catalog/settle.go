@@ -2,9 +2,11 @@ package catalog
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"snap-to-s3/internal/hint"
 )
@@ -156,7 +158,20 @@ func (c *Claim) restore() string {
 	show := fmt.Sprintf("look at it with: aws ec2 describe-tags --filters Name=resource-id,Values=%s; if %s is %q, put it back with: ",
 		c.snapshot, c.p.Tag, c.to)
 	if t := c.before(); t.present {
-		return show + fmt.Sprintf("aws ec2 create-tags --resources %s --tags 'Key=%s,Value=%s'", c.snapshot, c.p.Tag, t.value)
+		return show + fmt.Sprintf("aws ec2 create-tags --resources %s --tags %s", c.snapshot, shellTag(c.p.Tag, t.value))
 	}
 	return show + fmt.Sprintf("aws ec2 delete-tags --resources %s --tags Key=%s", c.snapshot, c.p.Tag)
+}
+
+// shellTag writes a tag as an argument of the aws program, in its JSON form where
+// its short form or a shell would read the value otherwise.
+func shellTag(key, value string) string {
+	if strings.Trim(key+value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:") == "" {
+		return "Key=" + key + ",Value=" + value
+	}
+	text, err := json.Marshal([]map[string]string{{"Key": key, "Value": value}})
+	if err != nil {
+		panic("catalog: a map of strings that JSON cannot write: " + err.Error())
+	}
+	return "'" + strings.ReplaceAll(string(text), "'", `'\''`) + "'"
 }
