@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -39,14 +40,21 @@ const (
 	codeTagLimit          = "TagLimitExceeded"
 )
 
-func newClient(s *aws.Session) *awsec2.Client { return awsec2.NewFromConfig(s.Config) }
+func newClient(s *aws.Session) *awsec2.Client {
+	return awsec2.NewFromConfig(s.Config, func(o *awsec2.Options) {
+		if r, ok := o.Retryer.(awssdk.RetryerV2); ok {
+			o.Retryer = alsoCut{r}
+		}
+	})
+}
 
-// code is the error code EC2 answered with, or "" where there was no answer.
-func code(err error) string {
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return api.ErrorCode()
-	}
-	return ""
+// alsoCut makes calls again whose answer was cut off, which the SDK does not. It
+// suits this package alone: of its calls, each can be made twice.
+type alsoCut struct{ awssdk.RetryerV2 }
+
+// IsErrorRetryable implements awssdk.Retryer.
+func (r alsoCut) IsErrorRetryable(err error) bool {
+	return r.RetryerV2.IsErrorRetryable(err) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // message is what EC2 wrote beside the code.
@@ -61,11 +69,10 @@ func message(err error) string {
 // means that it may have worked this time: no answer, half of one, a throttle, a
 // fault of the service. Everything else is the last word.
 func unclear(err error) bool {
-	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() >= 500 {
+	if aws.Status(err) >= 500 {
 		return true
 	}
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		c := api.ErrorCode()
+	if c := aws.Code(err); c != "" {
 		_, throttled := retry.DefaultThrottleErrorCodes[c]
 		_, passing := retry.DefaultRetryableErrorCodes[c]
 		return throttled || passing

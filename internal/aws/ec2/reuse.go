@@ -19,7 +19,9 @@ const volumePage = 500 // volumes in a page of DescribeVolumes
 // it. What it finds and leaves alone, it names in a warning.
 func (t *volume) reuse(ctx context.Context) (bool, error) {
 	t.step("looking for a kept volume")
-	found, err := t.tagged(ctx)
+	callCtx, cancel := t.call(ctx)
+	defer cancel()
+	found, err := t.tagged(callCtx)
 	if err != nil {
 		return false, explain(ctx, err, fmt.Sprintf("look for volumes of %s", t.request.Snapshot.ID))
 	}

@@ -34,7 +34,8 @@ type volume struct {
 	kmsKey       string
 	mayExist     bool      // CreateVolume was called, and has given no id
 	refused      bool      // it was answered by EC2 with a refusal
-	missing      time.Time // since when EC2 does not know id; zero: it knows
+	missing      time.Time // since when EC2 does not know id
+	misses       int       // looks since then; 0: it knows
 	deleteAsked  bool
 	reused       bool   // made by an earlier run and kept
 	wasAttached  bool   // by that run
@@ -68,11 +69,11 @@ func (t *volume) look(ctx context.Context) (types.Volume, error) {
 	got, err := t.volumes.describe(ctx, t.id)
 	switch {
 	case errors.Is(err, errNoVolume):
-		if t.missing.IsZero() {
+		if t.misses++; t.misses == 1 {
 			t.missing = time.Now()
 		}
 	case err == nil:
-		t.missing = time.Time{}
+		t.misses = 0
 		if key := awssdk.ToString(got.KmsKeyId); key != "" {
 			t.kmsKey = key
 		}
@@ -81,9 +82,14 @@ func (t *volume) look(ctx context.Context) (types.Volume, error) {
 	return got, err
 }
 
+// believedMisses is how often a volume is not found before it is believed: time
+// alone also passes while this process is held up.
+const believedMisses = 5
+
 // gone tells whether errNoVolume can be believed by now.
 func (t *volume) gone() bool {
-	return !t.missing.IsZero() && (t.deleteAsked || time.Since(t.missing) >= t.volumes.cfg.Timing.Settle)
+	settled := t.misses >= believedMisses && time.Since(t.missing) >= t.volumes.cfg.Timing.Settle
+	return t.misses > 0 && t.deleteAsked || settled
 }
 
 // attachment is the volume's attachment to this instance, and the id of another
@@ -125,7 +131,7 @@ func (t *volume) step(format string, args ...any) {
 	t.request.Step(fmt.Sprintf(format, args...))
 }
 
-// call bounds one call that changes something.
+// call bounds one call, or a short series of them, outside of a wait.
 func (t *volume) call(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, t.volumes.cfg.Timing.Call)
 }

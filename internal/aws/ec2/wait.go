@@ -23,7 +23,7 @@ type Timing struct {
 	// Settle is how long EC2 may not know yet, or know again what was before,
 	// after it has answered: its views are eventually consistent.
 	Settle time.Duration
-	Call   time.Duration // one call that changes something, with its retries
+	Call   time.Duration // one call, with its retries, that is not bounded by a wait
 
 	VolumeWait time.Duration // creation
 	AttachWait time.Duration // the calls to attach; then again until attached
