@@ -16,6 +16,9 @@ func translateLegacy(args []string) ([]string, error) {
 		return joinSSE(args), nil
 	}
 	old, err := isLegacy(args)
+	if err != nil && hasFlag(args, "--help") { // help is never refused
+		return []string{"--help"}, nil
+	}
 	if err != nil || !old {
 		return args, err
 	}

@@ -26,6 +26,9 @@ func legacyTable() map[string]string {
 		"--all --bucket b":                   "--all --bucket b",
 		"-- --migrate":                       "-- --migrate",
 
+		"--validate --help":      "--help",
+		"--help --analyze f.csv": "--help",
+
 		// Migrating.
 		"--migrate --all --bucket backups.example.com":      "migrate --compression=lz4 --all --bucket backups.example.com",
 		"--migrate --one --bucket backups.example.com --dd": "migrate --compression=lz4 --one --bucket backups.example.com --dd",

@@ -85,11 +85,12 @@ func (s status) line(width int) string {
 	if rest := left(s.passed, s.total, s.rate); rest > 0 {
 		tail += "  " + Duration(rest) + " left"
 	}
-	room := width - len([]rune(head)) - len(tail) - 6 // "  [", "]  " and one column of air
+	// "  [", "]  " and one column of air. The usual tail is allowed for, so that
+	// the bar does not change its size with every number.
+	room := min(30, width-len([]rune(head))-max(len(tail), 51)-6)
 	if room < 8 {
 		return cut(head+"  "+tail, width)
 	}
-	room = min(room, 40)
 	full := room * s.percent() / 100
 	return head + "  [" + strings.Repeat("=", full) + strings.Repeat(" ", room-full) + "]  " + tail
 }
