@@ -1,7 +1,6 @@
 package awssim
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"sync"
@@ -95,21 +94,12 @@ func throttled(service string) *apiError {
 }
 
 // hang waits until the client or the server goes. The body is read first, since
-// only then the HTTP server sees a client that leaves.
+// only then the HTTP server sees a client that leaves; when either goes, its
+// connection ends and so does the read.
 func (s *Server) hang(r *http.Request) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		_, _ = io.Copy(io.Discard, r.Body) // a client that goes while it sends ends this too
-	}()
+	_, _ = io.Copy(io.Discard, r.Body) // nobody will be answered
 	select {
-	case <-drained:
-	case <-s.closing:
-	}
-	select {
-	case <-ctx.Done():
+	case <-r.Context().Done():
 	case <-s.closing:
 	}
 }

@@ -181,9 +181,9 @@ func errorResponse(c *call, e *apiError) *response {
 }
 
 // drain reads what the client is still sending, so that it reads our answer and
-// not a reset. A client that waits for 100-continue has sent nothing.
+// not a reset: the SDK asks for 100-continue, yet does not wait for it.
 func drain(r *http.Request) {
-	if r.Header.Get("Expect") == "" {
+	if r.ContentLength <= maxPart {
 		_, _ = io.Copy(io.Discard, r.Body) // the answer is decided whatever comes
 	}
 }

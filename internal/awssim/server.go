@@ -108,10 +108,10 @@ func Start(cfg Config) (*Server, error) {
 		return nil, errors.Join(err, s.removeDirs())
 	}
 	var err error
-	if s.api, err = listen(http.HandlerFunc(s.serveAPI), s.log); err != nil {
+	if s.api, err = listen(s.serveAPI, s.log); err != nil {
 		return nil, errors.Join(err, s.removeDirs())
 	}
-	if s.imds, err = listen(http.HandlerFunc(s.serveIMDS), s.log); err != nil {
+	if s.imds, err = listen(s.serveIMDS, s.log); err != nil {
 		return nil, errors.Join(err, s.api.close(), s.removeDirs())
 	}
 	return s, nil
@@ -187,31 +187,45 @@ func (s *Server) leftovers() error {
 	return errors.Join(errs...)
 }
 
-// listener is one HTTP server on a loopback port.
+// listener is one HTTP server on a loopback port. No handler runs after close.
 type listener struct {
-	ln   net.Listener
-	http *http.Server
-	done chan error
+	ln      net.Listener
+	http    *http.Server
+	done    chan error
+	running sync.RWMutex // held for reading by each handler
+	closed  bool
 }
 
-func listen(h http.Handler, log *slog.Logger) (*listener, error) {
+func listen(h http.HandlerFunc, log *slog.Logger) (*listener, error) {
 	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen on loopback: %w", err)
 	}
-	l := &listener{ln: ln, done: make(chan error, 1), http: &http.Server{
-		Handler:           h,
+	l := &listener{ln: ln, done: make(chan error, 1)}
+	l.http = &http.Server{
 		ReadHeaderTimeout: time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelError),
-	}}
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			l.running.RLock()
+			defer l.running.RUnlock()
+			if l.closed {
+				panic(http.ErrAbortHandler)
+			}
+			h(w, r)
+		}),
+	}
 	go func() { l.done <- l.http.Serve(ln) }()
 	return l, nil
 }
 
 func (l *listener) url() string { return "http://" + l.ln.Addr().String() }
 
+// close cuts all connections, which ends their handlers, and waits for them.
 func (l *listener) close() error {
 	err := l.http.Close()
+	l.running.Lock()
+	l.closed = true
+	l.running.Unlock()
 	if served := <-l.done; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
