@@ -39,6 +39,12 @@ func Explain(err error, doing string) error {
 	return hint.Wrap(&explained{text: doing + ": " + why, err: err}, next)
 }
 
+// ExplainWith is Explain for a caller who knows the next step better.
+func ExplainWith(err error, doing, next string) error {
+	why, _ := explain(err)
+	return hint.Wrap(&explained{text: doing + ": " + why, err: err}, next)
+}
+
 const (
 	hintExpired     = "get new credentials (a new session token, aws sso login, or an instance role, which renews itself) and run the command again"
 	hintCredentials = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role; aws sts get-caller-identity shows who you are"

@@ -206,11 +206,11 @@ func TestAnUploadThatIsNotReadIsGivenUp(t *testing.T) {
 // A transfer that takes many times the stall time is fine while bytes move, up
 // and down alike.
 func TestSlowIsNotStalled(t *testing.T) {
-	const stall = 400 * time.Millisecond
-	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		tick := time.NewTicker(stall / 4)
+	const stall = time.Second
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tick := time.NewTicker(stall / 5)
 		defer tick.Stop()
-		buffer := make([]byte, 4<<20)
+		buffer := make([]byte, 1<<20)
 		for {
 			_, err := io.ReadFull(r.Body, buffer)
 			if err != nil {
@@ -223,14 +223,23 @@ func TestSlowIsNotStalled(t *testing.T) {
 			_, _ = w.Write([]byte("x"))
 			w.(http.Flusher).Flush()
 		}
-	})
+	}))
+	// Otherwise the kernel may take it all for the server, and be silent itself.
+	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if err := c.(*net.TCPConn).SetReadBuffer(256 << 10); err != nil {
+			t.Error(err)
+		}
+		return ctx
+	}
+	server.Start()
+	t.Cleanup(server.Close)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	s := load(t, server.URL, aws.Options{Stall: stall})
 	if err := get(t.Context(), s); err != nil {
 		t.Errorf("slow download: %v", err)
 	}
 	_, err := client(s).PutObject(t.Context(), &awss3.PutObjectInput{
-		Bucket: awssdk.String("b"), Key: awssdk.String("k"), Body: bytes.NewReader(make([]byte, 40<<20)),
+		Bucket: awssdk.String("b"), Key: awssdk.String("k"), Body: bytes.NewReader(make([]byte, 10<<20)),
 	})
 	if err != nil {
 		t.Errorf("slow upload: %v", err)

@@ -63,7 +63,7 @@ func TestPlanRefuses(t *testing.T) {
 }
 
 // Whatever the bound, an object half as large again still fits (or, on S3, one
-// 2.5 TiB larger), and any of up to 1 TiB does; no part is
+// 2.5 TiB larger), and any of up to 1,000 GiB does; no part is
 // outside what S3 takes, sizes never shrink, and within the bound all are equal.
 func TestPlanFits(t *testing.T) {
 	t.Parallel()
@@ -85,7 +85,7 @@ func TestPlanFits(t *testing.T) {
 			}
 			total, last = total+part, part
 		}
-		if want := min(limits.MaxObject, max(bound+min(bound/2, 5*tib/2), tib)); total < want {
+		if want := min(limits.MaxObject, max(bound+min(bound/2, 5*tib/2), 1000*gib)); total < want {
 			t.Fatalf("10,000 parts hold %d GiB, want %d", total/gib, want/gib)
 		}
 	})

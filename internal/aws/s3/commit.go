@@ -12,7 +12,6 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"snap-to-s3/internal/aws"
-	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/objstore"
 )
 
@@ -124,18 +123,18 @@ func (u *upload) refused(err error, c commit) error {
 	case aws.Code(err) == "NoSuchKey" && u.options.IfMatch != "":
 		return fmt.Errorf("%s: the object to be replaced is gone: %w", doing, objstore.ErrExists)
 	case aws.Code(err) == "ConditionalRequestConflict":
-		return hint.Wrap(fmt.Errorf("%s: somebody else is writing this object at the same time: %w", doing, aws.Explain(err, "S3 says")),
-			"find out what else writes to this bucket, then run the command again")
+		return fmt.Errorf("%s: somebody else is writing this object at the same time: %w", doing, aws.ExplainWith(err, "S3 says",
+			"find out what else writes to this bucket, then run the command again"))
 	}
 	return u.explain(err, c.name)
 }
 
 // unknown is the error when neither the write nor the question had an answer.
 func (u *upload) unknown(err, askErr error, c commit) error {
-	return hint.Wrap(
-		fmt.Errorf("%w; whether the object is there could not be found out: %v", u.explain(err, c.name), askErr),
-		"when S3 answers again, run the command again, or look: aws s3api head-object --bucket "+
-			quote(u.store.bucket)+" --key "+quote(u.key))
+	return fmt.Errorf("%w; whether the object is there could not be found out: %v",
+		aws.ExplainWith(err, c.name+" in bucket "+u.store.bucket,
+			"when S3 answers again, run the command again, or look: aws s3api head-object --bucket "+
+				quote(u.store.bucket)+" --key "+quote(u.key)), askErr)
 }
 
 type finding int
@@ -210,12 +209,12 @@ func (u *upload) standIn(ctx context.Context, c commit) error {
 // whether the store honours conditions: one that does refuses. Either way the
 // object is the same as before.
 func (u *upload) probeConditions(ctx context.Context, p objstore.Part, info objstore.Info) (objstore.Info, error) {
-	_, known := u.store.dialect.now()
+	w, known := u.store.dialect.now()
 	_, ifNoneMatch := u.condition()
 	if known != ConditionsUnknown || ifNoneMatch == nil || p.Size > probeSize {
 		return info, nil
 	}
-	again, err := u.putOnce(ctx, p, words{checksums: info.CRC64NVME != "", conditions: true})
+	again, err := u.putOnce(ctx, p, words{checksums: w.checksums, conditions: true})
 	switch status := aws.Status(err); {
 	case err == nil:
 		u.store.dialect.setConditions(ConditionsIgnored, u.store.log)

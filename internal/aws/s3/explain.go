@@ -2,6 +2,7 @@ package s3
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"snap-to-s3/internal/aws"
@@ -19,8 +20,8 @@ func (s *Store) explain(err error, doing string) error {
 			"check --bucket and --endpoint-url, or make it: aws s3 mb "+quote("s3://"+s.bucket))
 	}
 	if region := otherRegion(err); region != "" {
-		return hint.Wrap(fmt.Errorf("%s: the bucket is in region %s, which could not be used: %w", doing, region, aws.Explain(err, "S3 says")),
-			"name the region: --region "+region)
+		return fmt.Errorf("%s: the bucket is in region %s, which could not be used: %w", doing, region,
+			aws.ExplainWith(err, "S3 says", "name the region: --region "+region))
 	}
 	return aws.Explain(err, doing)
 }
@@ -32,9 +33,9 @@ func (u *upload) explain(err error, doing string) error {
 	}
 	doing = doing + " in bucket " + u.store.bucket
 	if aboutKMS(err) {
-		return hint.Wrap(fmt.Errorf("%s: KMS refuses the use of %s: %w", doing, u.kmsKey(), aws.Explain(err, "S3 says")),
+		return fmt.Errorf("%s: KMS refuses the use of %s: %w", doing, u.kmsKey(), aws.ExplainWith(err, "S3 says",
 			"allow kms:GenerateDataKey and, for objects of several parts, kms:Decrypt on that key"+
-				" (in these credentials' policy and in the key's own), and check that the key is enabled and in the bucket's region")
+				" (in these credentials' policy and in the key's own), and check that the key is enabled and in the bucket's region"))
 	}
 	switch aws.Code(err) {
 	case "NoSuchUpload":
@@ -42,11 +43,11 @@ func (u *upload) explain(err error, doing string) error {
 			"somebody or a lifecycle rule (AbortIncompleteMultipartUpload) removed it: give that rule more days than the longest job takes, and run the command again")
 	case "AccessDenied":
 		if len(u.options.Tags) > 0 && !strings.Contains(err.Error(), "not authorized to perform") {
-			return hint.Wrap(aws.Explain(err, doing),
+			return aws.ExplainWith(err, doing,
 				"allow s3:PutObject and, for the object's tags, s3:PutObjectTagging on "+u.store.bucket+"/*")
 		}
 	case "InvalidStorageClass":
-		return hint.Wrap(aws.Explain(err, doing), "choose a --storage-class that this store has")
+		return aws.ExplainWith(err, doing, "choose a --storage-class that this store has")
 	}
 	return u.store.explain(err, doing)
 }
@@ -66,9 +67,11 @@ func (u *upload) kmsKey() string {
 // of its own ("KMS.DisabledException") or as AccessDenied with its text.
 func aboutKMS(err error) bool {
 	code := aws.Code(err)
-	return strings.HasPrefix(code, "KMS.") ||
-		code == "AccessDenied" && strings.Contains(strings.ToLower(err.Error()), "kms")
+	return strings.HasPrefix(code, "KMS.") || code == "AccessDenied" && kmsRefusal.MatchString(err.Error())
 }
+
+// The second is how S3 says it without naming an action.
+var kmsRefusal = regexp.MustCompile(`\bkms:[A-Z][A-Za-z]+|refers to a customer master key`)
 
 // leftUpload says that an upload stays and is paid for, and how to end it.
 func (u *upload) leftUpload(err error) error {
@@ -79,11 +82,11 @@ func (u *upload) leftUpload(err error) error {
 		command += " --endpoint-url " + quote(*options.BaseEndpoint)
 	}
 	command += " --region " + quote(options.Region)
-	return hint.Wrap(&objstore.LeftBehindError{
+	return &objstore.LeftBehindError{
 		Thing:   fmt.Sprintf("multipart upload %s of %s in bucket %s", u.id, u.key, u.store.bucket),
 		Command: command,
-		Err:     aws.Explain(err, "abort it"),
-	}, "its parts are billed until it is removed: "+command)
+		Err:     aws.ExplainWith(err, "abort it", "its parts are billed until it is removed: "+command),
+	}
 }
 
 // quote makes one word of a POSIX shell.

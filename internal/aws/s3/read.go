@@ -115,7 +115,7 @@ func (s *Store) explainGet(err error, doing string, off int64) error {
 	case code == "NoSuchKey":
 		return fmt.Errorf("%s: %w", doing, objstore.ErrNotExist)
 	case code == "AccessDenied" && aboutKMS(err):
-		return hint.Wrap(aws.Explain(err, doing), "allow kms:Decrypt on the key that the object is encrypted with")
+		return aws.ExplainWith(err, doing, "allow kms:Decrypt on the key that the object is encrypted with")
 	case code == "AccessDenied":
 		return hint.Wrap(fmt.Errorf("%s: %w", doing, objstore.ErrNotExist),
 			"where the object is known to be there, allow s3:GetObject on "+s.bucket+"/*; s3:ListBucket lets S3 tell missing from forbidden")

@@ -44,7 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
 			if c.needs != nil && !c.needs(f) {
-				t.Skip("this store does not offer it")
+				t.Skipf("this store does not offer what %q is about", c.name)
 			}
 			c.run(&script{T: t, Fixture: f, prefix: strings.ReplaceAll(t.Name(), "/", "-")})
 		})
