@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"snap-to-s3/internal/workflow"
+)
+
+// runMigrate runs what migrate was asked for, and reports it.
+func runMigrate(ctx context.Context, env Env, o MigrateOptions) error {
+	level := slog.LevelInfo
+	if o.Verbose {
+		level = slog.LevelDebug
+	}
+	console := env.console(o.LogFormat, level)
+	defer console.Close()
+	var r report = newTextReport(console, o.DryRun)
+	if o.JSON {
+		r = newJSONReport(console)
+	}
+	sum, err := migrate(ctx, env, o, console.Log(), r)
+	if _, batch := errors.AsType[*workflow.BatchError](err); err == nil || batch || o.JSON || ctx.Err() != nil {
+		r.Summary(sum, err)
+	}
+	return err
+}
+
+func migrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logger, r report) (_ workflow.Summary, err error) {
+	m, err := wireMigrate(ctx, env, o, log)
+	if err != nil {
+		return workflow.Summary{}, err
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
+	m.Report = r
+	if note := m.Codec.Note(); note != "" {
+		r.Note("", note)
+	}
+	subject := workflow.Subject{All: o.All, One: o.One, IDs: o.IDs}
+	var sum workflow.Summary
+	if o.DryRun {
+		sum, err = m.DryRun(ctx, subject)
+	} else {
+		m.warnOfDeadRuns()
+		sum, err = m.Migrate(ctx, subject)
+	}
+	sum.Retries = m.session.Retries()
+	return sum, err
+}
+
+// close ends the state file, and names what stays in it.
+func (m *migrator) close() error {
+	if m.State == nil {
+		return nil
+	}
+	left := m.State.Left()
+	if err := m.State.Close(); err != nil {
+		return err
+	}
+	for _, e := range left {
+		m.Log.Warn("stays behind, kept in the state file", "kind", e.Kind, "reason", e.Reason, "command", e.Command, "file", m.State.Path())
+	}
+	return nil
+}
+
+// argsForState is what the state file tells of this run: nothing in it is secret.
+func argsForState(o MigrateOptions) []string {
+	args := []string{"migrate", "--dd", "--bucket", o.Bucket, "--tag", o.Tag}
+	switch {
+	case o.All:
+		args = append(args, "--all")
+	case o.One:
+		args = append(args, "--one")
+	}
+	for _, id := range o.IDs {
+		args = append(args, string(id))
+	}
+	return args
+}
+
+// regionMismatch says why volumes cannot be used here.
+func regionMismatch(here, asked string) error {
+	return fmt.Errorf("this instance is in %s, the snapshots are looked for in %s: a volume cannot be attached across regions", here, asked)
+}

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/workflow"
+)
+
+// report is a workflow.Reporter with an end: the summary is its last line.
+type report interface {
+	workflow.Reporter
+	Summary(workflow.Summary, error)
+}
+
+// textReport tells a person: results on standard output, the rest as log lines.
+type textReport struct {
+	console *ui.Console
+	out     io.Writer
+	log     *slog.Logger
+	dryRun  bool
+}
+
+func newTextReport(c *ui.Console, dryRun bool) *textReport {
+	return &textReport{console: c, out: c.Results(), log: c.Log(), dryRun: dryRun}
+}
+
+// say writes one result. If standard output is gone the work still goes on and
+// the log says so.
+func (r *textReport) say(format string, args ...any) {
+	if _, err := fmt.Fprintf(r.out, format+"\n", args...); err != nil {
+		r.log.Warn("standard output cannot be written", "err", err)
+	}
+}
+
+// Start implements workflow.Reporter.
+func (r *textReport) Start(s snapshot.Snapshot, total int64) workflow.Task {
+	return r.console.Task(string(s.ID), total)
+}
+
+// Plan implements workflow.Reporter.
+func (r *textReport) Plan(p workflow.PlanItem) {
+	s := p.Snapshot
+	if p.Problem != nil {
+		r.say("%s  %9s  cannot be migrated: %s", s.ID, ui.Bytes(s.Size), ui.Visible(p.Problem.Error()))
+		if next := hint.Of(p.Problem); next != "" {
+			r.say("%*s  hint: %s", len(s.ID), "", ui.Visible(next))
+		}
+		return
+	}
+	r.say("%s  %9s  at most %9s stored  %s once  %s", s.ID, ui.Bytes(s.Size), ui.Bytes(p.Bound), p.Cost.OneTime(), ui.Visible(p.Key))
+}
+
+// Cost implements workflow.Reporter.
+func (r *textReport) Cost(t workflow.Totals) {
+	r.log.Info("estimate", "snapshots", t.Snapshots, "size", ui.Bytes(t.Size))
+	for _, line := range costLines(t.Cost) {
+		r.log.Info(line)
+	}
+}
+
+// Object implements workflow.Reporter.
+func (r *textReport) Object(o workflow.ObjectResult) {
+	level := slog.LevelDebug // entries and records: small, and always the same three
+	if o.Role == workflow.RoleArchive {
+		level = slog.LevelInfo
+	}
+	r.log.Log(context.Background(), level, "stored", "snapshot", string(o.Snapshot), "key", o.Info.Key, "bytes", o.Info.Size)
+}
+
+// Note implements workflow.Reporter.
+func (r *textReport) Note(id snapshot.ID, text string) {
+	if id == "" {
+		r.log.Info(text)
+		return
+	}
+	r.log.Info(text, "snapshot", string(id))
+}
+
+// Finished implements workflow.Reporter.
+func (r *textReport) Finished(s workflow.SnapshotResult) {
+	id := s.Snapshot.ID
+	switch s.Outcome {
+	case workflow.Migrated:
+		r.say("%s  migrated  %s read, %s stored in %s  %s", id, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed), ui.Visible(s.Key))
+	case workflow.Kept:
+		r.say("%s  kept      %s stored already  %s", id, ui.Bytes(s.Stored), ui.Visible(s.Key))
+	case workflow.Skipped:
+		r.say("%s  skipped   %s", id, ui.Visible(s.Err.Error()))
+	case workflow.Failed:
+		r.say("%s  failed    %s", id, ui.Visible(s.Err.Error()))
+	}
+	if next := hint.Of(s.Err); next != "" {
+		r.say("%*s  hint: %s", len(id), "", ui.Visible(next))
+	}
+	for _, left := range s.Left {
+		r.say("%s  left      %s", id, ui.Visible(left.Error()))
+		if next := hint.Of(left); next != "" {
+			r.say("%*s  hint: %s", len(id), "", ui.Visible(next))
+		}
+	}
+}
+
+// Summary writes the last line.
+func (r *textReport) Summary(s workflow.Summary, _ error) {
+	if r.dryRun {
+		r.say("%d snapshots, %s; nothing was touched", s.Planned, ui.Bytes(s.Plain))
+		for _, line := range costLines(s.Cost) {
+			r.say("%s", line)
+		}
+		return
+	}
+	r.say("%d migrated, %d kept, %d failed, %d skipped; %s read, %s stored in %s; retries: %d",
+		s.Migrated, s.Kept, s.Failed, s.Skipped, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed.Round(time.Second)), s.Retries)
+}

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"sync"
+
+	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/workflow"
+)
+
+// jsonVersion is the "v" of every line; docs/json.md has the members. It changes
+// only when a member changes its meaning or goes.
+const jsonVersion = 1
+
+// jsonReport writes JSON Lines on standard output, one for each plan, object,
+// snapshot and note, and the summary last. Logs and progress stay on standard
+// error.
+type jsonReport struct {
+	console *ui.Console
+	log     *slog.Logger
+	mu      sync.Mutex
+	enc     *json.Encoder
+}
+
+func newJSONReport(c *ui.Console) *jsonReport {
+	return &jsonReport{console: c, log: c.Log(), enc: lineEncoder(c.Results())}
+}
+
+func lineEncoder(w io.Writer) *json.Encoder {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc
+}
+
+type jsonHead struct {
+	V    int    `json:"v"`
+	Type string `json:"type"`
+}
+
+func head(kind string) jsonHead { return jsonHead{jsonVersion, kind} }
+
+type jsonError struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+func jsonErr(err error) *jsonError {
+	if err == nil {
+		return nil
+	}
+	return &jsonError{err.Error(), hint.Of(err)}
+}
+
+type jsonPlan struct {
+	jsonHead
+	Snapshot snapshot.ID       `json:"snapshot"`
+	Volume   snapshot.VolumeID `json:"volume"`
+	Size     int64             `json:"size"`
+	Key      string            `json:"key"`
+	Bound    int64             `json:"stored_at_most"`
+	Cost     jsonCost          `json:"cost"`
+	Problem  *jsonError        `json:"problem,omitempty"`
+}
+
+type jsonObject struct {
+	jsonHead
+	Snapshot     snapshot.ID   `json:"snapshot"`
+	Role         workflow.Role `json:"role"`
+	Bucket       string        `json:"bucket"`
+	Key          string        `json:"key"`
+	Size         int64         `json:"size"`
+	PlainSize    int64         `json:"plain_size,omitempty"`
+	ETag         string        `json:"etag,omitempty"`
+	CRC64NVME    string        `json:"crc64nvme,omitempty"`
+	StorageClass string        `json:"storage_class"`
+}
+
+type jsonSnapshot struct {
+	jsonHead
+	Snapshot   snapshot.ID       `json:"snapshot"`
+	Volume     snapshot.VolumeID `json:"volume"`
+	Outcome    workflow.Outcome  `json:"outcome"`
+	Key        string            `json:"key,omitempty"`
+	PlainSize  int64             `json:"plain_size"`
+	StoredSize int64             `json:"stored_size"`
+	Seconds    float64           `json:"seconds"`
+	Problem    *jsonError        `json:"problem,omitempty"`
+	Left       []*jsonError      `json:"left,omitempty"`
+}
+
+type jsonNote struct {
+	jsonHead
+	Snapshot snapshot.ID `json:"snapshot,omitempty"`
+	Text     string      `json:"text"`
+}
+
+type jsonSummary struct {
+	jsonHead
+	Migrated   int        `json:"migrated"`
+	Kept       int        `json:"kept"`
+	Failed     int        `json:"failed"`
+	Skipped    int        `json:"skipped"`
+	Planned    int        `json:"planned"`
+	PlainSize  int64      `json:"plain_size"`
+	StoredSize int64      `json:"stored_size"`
+	Left       int        `json:"left"`
+	Retries    int64      `json:"retries"`
+	Cost       jsonCost   `json:"cost"`
+	Seconds    float64    `json:"seconds"`
+	Problem    *jsonError `json:"problem,omitempty"`
+}
+
+func (r *jsonReport) line(v any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.enc.Encode(v); err != nil {
+		r.log.Warn("standard output cannot be written", "err", err)
+	}
+}
+
+// Start implements workflow.Reporter.
+func (r *jsonReport) Start(s snapshot.Snapshot, total int64) workflow.Task {
+	return r.console.Task(string(s.ID), total)
+}
+
+// Plan implements workflow.Reporter.
+func (r *jsonReport) Plan(p workflow.PlanItem) {
+	r.line(jsonPlan{head("plan"), p.Snapshot.ID, p.Snapshot.VolumeID, p.Snapshot.Size, p.Key, p.Bound, costOf(p.Cost), jsonErr(p.Problem)})
+}
+
+// Cost implements workflow.Reporter: the summary repeats it.
+func (r *jsonReport) Cost(t workflow.Totals) {
+	r.log.Info("estimate", "snapshots", t.Snapshots, "bytes", t.Size, "one_time", t.Cost.OneTime().Decimal())
+}
+
+// Object implements workflow.Reporter.
+func (r *jsonReport) Object(o workflow.ObjectResult) {
+	class := o.Info.StorageClass
+	if class == "" {
+		class = "STANDARD"
+	}
+	r.line(jsonObject{head("object"), o.Snapshot, o.Role, o.Bucket, o.Info.Key, o.Info.Size, o.Plain, o.Info.ETag, o.Info.CRC64NVME, class})
+}
+
+// Note implements workflow.Reporter.
+func (r *jsonReport) Note(id snapshot.ID, text string) {
+	r.line(jsonNote{head("note"), id, text})
+}
+
+// Finished implements workflow.Reporter.
+func (r *jsonReport) Finished(s workflow.SnapshotResult) {
+	var left []*jsonError
+	for _, err := range s.Left {
+		left = append(left, jsonErr(err))
+	}
+	r.line(jsonSnapshot{
+		head("snapshot"), s.Snapshot.ID, s.Snapshot.VolumeID, s.Outcome, s.Key, s.Plain, s.Stored,
+		s.Elapsed.Seconds(), jsonErr(s.Err), left,
+	})
+}
+
+// Summary writes the last line, whatever the run came to.
+func (r *jsonReport) Summary(s workflow.Summary, err error) {
+	r.line(jsonSummary{
+		head("summary"), s.Migrated, s.Kept, s.Failed, s.Skipped, s.Planned, s.Plain, s.Stored,
+		s.Left, s.Retries, costOf(s.Cost), s.Elapsed.Seconds(), jsonErr(err),
+	})
+}

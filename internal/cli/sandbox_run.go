@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"snap-to-s3/internal/awssim"
+	"snap-to-s3/internal/hint"
+)
+
+// sandboxBucket is the bucket that every sandbox has.
+const sandboxBucket = "demo"
+
+// SandboxOptions says what the sandbox's account holds and who uses it.
+type SandboxOptions struct {
+	Images  []string // disk images; each becomes a snapshot tagged migrate, after the embedded one
+	Naming  string   // how attached volumes appear: "nvme" or "xvd"
+	Command []string // run against the sandbox; empty: it stays up until interrupted
+}
+
+// sandbox is a small account on loopback.
+type sandbox struct {
+	sim  *awssim.Server
+	dir  string
+	demo string   // the embedded disk image
+	ids  []string // its snapshots: the embedded image first
+}
+
+// openSandbox starts an account with a bucket and the embedded disk as a
+// snapshot tagged migrate. As root volumes are loop devices, otherwise the image
+// files themselves.
+func openSandbox(naming string) (_ *sandbox, err error) {
+	dir, err := os.MkdirTemp("", "snap-to-s3-sandbox-")
+	if err != nil {
+		return nil, fmt.Errorf("make the sandbox's folder: %w", err)
+	}
+	s := &sandbox{dir: dir, demo: filepath.Join(dir, "disk.img")}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	if err := writeDemoImage(s.demo); err != nil {
+		return nil, err
+	}
+	s.sim, err = awssim.Start(awssim.Config{
+		Dir: filepath.Join(dir, "aws"), Naming: naming, Loop: os.Geteuid() == 0,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start the sandbox: %w", err)
+	}
+	if err := s.furnish(); err != nil {
+		return nil, errors.Join(err, s.sim.Close())
+	}
+	return s, nil
+}
+
+func (s *sandbox) furnish() error {
+	s.sim.AddBucket(awssim.Bucket{Name: sandboxBucket})
+	return s.add(awssim.SnapshotSpec{
+		Image: s.demo, Description: "nightly backup of demo.example.com",
+		VolumeID: "vol-0a1b2c3d4e5f60718",
+		Start:    time.Date(2026, 6, 1, 2, 0, 0, 0, time.UTC),
+		Tags:     map[string]string{"Name": "demo", "env": "production", "snap-to-s3": "migrate"},
+	})
+}
+
+func (s *sandbox) add(spec awssim.SnapshotSpec) error {
+	id, err := s.sim.AddSnapshot(spec)
+	if err != nil {
+		return err
+	}
+	s.ids = append(s.ids, id)
+	return nil
+}
+
+// Env points AWS tools and this one at the sandbox, and at nothing else.
+func (s *sandbox) env() []string {
+	return append(s.sim.Env(),
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+		"SNAP_TO_S3_STATE_DIR="+filepath.Join(s.dir, "state"))
+}
+
+// close ends the sandbox; its error lists what was left behind in it.
+func (s *sandbox) close() error {
+	return errors.Join(s.sim.Close(), os.RemoveAll(s.dir))
+}
+
+func runSandbox(ctx context.Context, env Env, o SandboxOptions) (err error) {
+	s, err := openSandbox(o.Naming)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	for _, path := range o.Images {
+		err := s.add(awssim.SnapshotSpec{
+			Image: path, Description: "image " + filepath.Base(path),
+			Tags: map[string]string{"snap-to-s3": "migrate"},
+		})
+		if err != nil {
+			return hint.Wrap(err, "--image takes the path of a raw disk image")
+		}
+	}
+	if len(o.Command) > 0 {
+		return s.run(ctx, env, o.Command)
+	}
+	for _, kv := range s.env() {
+		k, v, _ := strings.Cut(kv, "=")
+		fmt.Fprintf(env.Stdout, "export %s=%s\n", k, quote(v))
+	}
+	fmt.Fprintf(env.Stderr, "The sandbox is up: bucket %s; snapshots %s.\nSet the environment above in another shell and run: snap-to-s3 migrate --dd --all --bucket %s\nCtrl-C ends it.\n",
+		sandboxBucket, strings.Join(s.ids, ", "), sandboxBucket)
+	<-ctx.Done()
+	return nil
+}
+
+// run runs a command against the sandbox. Its exit code becomes ours.
+func (s *sandbox) run(ctx context.Context, env Env, argv []string) error {
+	path, err := program(argv[0])
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, path, argv[1:]...)
+	cmd.Args[0] = argv[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, env.Stdout, env.Stderr
+	cmd.Env = append(withoutAWS(os.Environ()), s.env()...)
+	cmd.Cancel = func() error {
+		if env.IsTerminal(env.Stdin) {
+			return nil // the terminal has sent it the same signal; a second one would cut its clean-up short
+		}
+		return cmd.Process.Signal(syscall.SIGTERM)
+	}
+	cmd.WaitDelay = 2 * time.Minute // its clean-up has that long
+	err = cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return &childError{name: argv[0], code: exit.ExitCode()}
+	}
+	if err != nil {
+		return fmt.Errorf("run %s: %w", argv[0], err)
+	}
+	return nil
+}
+
+// childError is a command that the sandbox ran and that failed.
+type childError struct {
+	name string
+	code int
+}
+
+func (e *childError) Error() string { return fmt.Sprintf("%s exited with %d", e.name, e.code) }
+
+// program finds a command; snap-to-s3 is this very program, installed or not.
+func program(name string) (string, error) {
+	if name == "snap-to-s3" {
+		self, err := os.Executable()
+		if err != nil {
+			return "", fmt.Errorf("find this program: %w", err)
+		}
+		return self, nil
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", hint.Wrap(fmt.Errorf("run %s: %w", name, err), "for example: snap-to-s3 sandbox -- snap-to-s3 migrate --dd --all --bucket demo")
+	}
+	return path, nil
+}
+
+// withoutAWS drops what could point a command at a real account.
+func withoutAWS(environ []string) []string {
+	var out []string
+	for _, kv := range environ {
+		if !strings.HasPrefix(kv, "AWS_") {
+			out = append(out, kv)
+		}
+	}
+	return out
+}

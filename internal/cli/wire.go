@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"snap-to-s3/internal/aws"
+	"snap-to-s3/internal/aws/ec2"
+	"snap-to-s3/internal/aws/s3"
+	"snap-to-s3/internal/catalog"
+	"snap-to-s3/internal/codec"
+	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/objstore"
+	"snap-to-s3/internal/runstate"
+	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/workflow"
+)
+
+// cleanupTimeout bounds each step of taking things back: EC2 may take minutes to
+// detach a volume, and no longer than that is waited for.
+const cleanupTimeout = 5 * time.Minute
+
+// migrator is a workflow with the adapters that were made for it.
+type migrator struct {
+	workflow.Migrator
+	session *aws.Session
+	self    catalog.Identity
+}
+
+// wireMigrate puts a migration together. It asks AWS only what must be known
+// before anything is touched: the region of the bucket and, unless nothing will
+// be touched, which instance this is.
+func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logger) (*migrator, error) {
+	session, err := aws.Load(ctx, aws.Options{Region: o.Region, S3Endpoint: o.EndpointURL, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	store, err := s3.New(session, o.Bucket, s3.Options{Log: log})
+	if err != nil {
+		return nil, err
+	}
+	code, err := codec.New(o.Compression, o.CompressionLevel)
+	if err != nil {
+		return nil, err
+	}
+	m := &migrator{session: session}
+	m.Migrator = workflow.Migrator{
+		Catalog: ec2.NewCatalog(session), Store: store, Log: log,
+		Tag: o.Tag, Bucket: o.Bucket, Codec: code, ToolVersion: version(),
+		VolumeType: o.VolumeType, KeepVolumes: o.KeepTempVolumes,
+		CheckVolume: func(s snapshot.Snapshot) error { return ec2.CheckVolumeType(o.VolumeType, s) },
+		Overwrite:   o.Overwrite, FailFast: o.FailFast, Jobs: o.Jobs, MaxCost: o.MaxCost,
+		Pricing: workflow.Pricing{Table: cost.Builtin(), Region: session.Config.Region},
+		Upload: workflow.Upload{
+			Streams: o.UploadStreams, PartSize: o.PartSize, SpoolDir: o.Spool,
+			StorageClass: o.StorageClass, Encryption: o.Encryption, Limits: objstore.S3Limits(),
+		},
+		Cleanup: cmp.Or(env.Timing.CleanupTimeout, cleanupTimeout),
+	}
+	region, err := store.Region(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if o.EndpointURL == "" {
+		m.Pricing.BucketRegion = region
+	}
+	if o.DryRun {
+		return m, nil
+	}
+	return m, m.wireVolumes(ctx, env, o)
+}
+
+// wireVolumes adds what only a run that makes volumes needs.
+func (m *migrator) wireVolumes(ctx context.Context, env Env, o MigrateOptions) error {
+	instance, err := m.session.Instance(ctx)
+	if err != nil {
+		return err
+	}
+	if region := m.session.Config.Region; instance.Region != region {
+		return hint.Wrap(regionMismatch(instance.Region, region),
+			"leave --region out, or run this on an instance in "+region)
+	}
+	boot, err := runstate.BootID()
+	if err != nil {
+		return err
+	}
+	m.Run = runstate.NewRunID()
+	m.self = catalog.Identity{Host: instance.ID, Boot: boot, Run: m.Run}
+	m.Protocol = &catalog.Protocol{
+		Catalog: m.Catalog, Tag: o.Tag, Self: m.self, Now: m.session.Now,
+		Settle: env.Timing.ClaimSettle, Renew: env.Timing.ClaimRenew, Log: m.Log,
+	}
+	m.State, err = runstate.Create(runstate.DefaultDir(), runstate.Header{
+		Run: m.Run, Host: instance.ID, Boot: boot, PID: os.Getpid(), Args: argsForState(o), Started: m.session.Now(),
+	})
+	if err != nil {
+		return err
+	}
+	m.Volumes = ec2.NewVolumes(ec2.VolumesConfig{
+		Session: m.session, Instance: instance, Tag: o.Tag,
+		DevRoot: env.Getenv("SNAP_TO_S3_DEV_ROOT"), SysRoot: env.Getenv("SNAP_TO_S3_SYS_ROOT"),
+		Protocol: m.Protocol, State: m.State, Log: m.Log,
+		Timing: ec2.Timing{
+			Poll: env.Timing.Poll, PollMax: env.Timing.PollMax,
+			VolumeWait: env.Timing.VolumeWait, AttachWait: env.Timing.AttachWait,
+			DeviceWait: env.Timing.DeviceWait, DetachWait: env.Timing.DetachWait,
+		},
+	})
+	return nil
+}
+
+// warnOfDeadRuns names what runs of this host that were killed have left.
+func (m *migrator) warnOfDeadRuns() {
+	runs, err := runstate.List(runstate.DefaultDir())
+	if err != nil {
+		m.Log.Warn("earlier runs' state files cannot be read", "err", err)
+	}
+	for _, run := range runs {
+		if run.Live || run.Header.Host != m.self.Host {
+			continue
+		}
+		for _, e := range run.Left {
+			m.Log.Warn("left by a run that was killed", "run", run.Header.Run, "kind", e.Kind, "what", fmt.Sprint(e.Fields), "command", e.Command, "file", run.Path)
+		}
+	}
+}

@@ -1,0 +1,307 @@
+package workflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"snap-to-s3/internal/catalog"
+	"snap-to-s3/internal/codec"
+	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/objstore"
+	"snap-to-s3/internal/runstate"
+	"snap-to-s3/internal/snapshot"
+)
+
+// Migrator moves snapshots into a bucket as images. All fields are set before
+// Run and not changed after. Its memory is bounded for each of Jobs by the
+// ring of archive.WriteImage and (Streams + 1) × part size.
+type Migrator struct {
+	Catalog  catalog.Catalog
+	Protocol *catalog.Protocol
+	Volumes  VolumeOpener
+	Store    objstore.Store
+	State    *runstate.File // nil in a dry run
+	Report   Reporter
+	Log      *slog.Logger
+
+	Run         string // run id, in the metadata of every object
+	ToolVersion string
+	Tag         string
+	Bucket      string
+	Codec       codec.Codec
+	VolumeType  string
+	KeepVolumes bool
+	Overwrite   bool
+	FailFast    bool
+	Jobs        int
+	MaxCost     cost.Money // 0: no limit
+	Pricing     Pricing
+	Upload      Upload
+
+	// CheckVolume says, without asking anybody, whether a volume of VolumeType
+	// can be made from a snapshot.
+	CheckVolume func(snapshot.Snapshot) error
+	// Cleanup bounds each clean-up step after a failure or an interrupt.
+	Cleanup time.Duration
+}
+
+// Upload says how archives are stored.
+type Upload struct {
+	Streams      int
+	PartSize     int64 // bytes, 0: chosen from the archive's bound
+	SpoolDir     string
+	StorageClass string // of archives; entries and records are always STANDARD
+	Encryption   objstore.Encryption
+	Limits       objstore.Limits // of the store; S3's where zero
+}
+
+// Subject says which snapshots. Exactly one field is set.
+type Subject struct {
+	All bool
+	One bool
+	IDs []snapshot.ID
+}
+
+// Migrate moves the subject's snapshots and returns what came of it. The error
+// is a *BatchError when snapshots failed, ErrNothing (wrapped) when there was
+// nothing to do, or what kept the run from starting.
+func (m *Migrator) Migrate(ctx context.Context, sub Subject) (Summary, error) {
+	started := time.Now()
+	totals, err := m.totals(ctx, sub)
+	if err != nil {
+		return Summary{}, err
+	}
+	if totals.Snapshots == 0 {
+		return Summary{}, m.nothing()
+	}
+	m.Report.Cost(totals)
+	b := &batch{m: m, sub: sub, tried: map[snapshot.ID]bool{}}
+	b.run(ctx)
+	b.sum.Elapsed = time.Since(started)
+	if ctx.Err() != nil {
+		return b.sum, context.Cause(ctx)
+	}
+	return b.sum, b.err()
+}
+
+func (m *Migrator) nothing() error {
+	return hint.Wrap(
+		fmt.Errorf("%w: no completed snapshot is tagged %s=%s", ErrNothing, m.Tag, catalog.Migrate),
+		fmt.Sprintf("tag one with: aws ec2 create-tags --resources SNAPSHOT-ID --tags Key=%s,Value=%s", m.Tag, catalog.Migrate))
+}
+
+func (m *Migrator) filter(sub Subject) catalog.Filter {
+	if len(sub.IDs) > 0 {
+		return catalog.Filter{IDs: sub.IDs}
+	}
+	return catalog.Filter{Tag: m.Tag, Value: catalog.Migrate}
+}
+
+// batch is one run over many snapshots.
+type batch struct {
+	m   *Migrator
+	sub Subject
+
+	mu    sync.Mutex
+	tried map[snapshot.ID]bool
+	spent cost.Estimate // estimates of all that was started
+	sum   Summary
+	errs  []error // failures
+	taken []error // claimed elsewhere, named by the user
+	fatal error   // keeps further snapshots from being started
+}
+
+// run works on the snapshots with Jobs workers. Each asks for its next
+// snapshot only when it is free, since with --all other processes take
+// snapshots off the same list.
+func (b *batch) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for range max(1, b.m.Jobs) {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				s, ok := b.next(ctx)
+				if !ok {
+					return
+				}
+				b.finish(b.m.migrateOne(ctx, s, b.claimRequest(s)))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (b *batch) claimRequest(s snapshot.Snapshot) catalog.ClaimRequest {
+	return catalog.ClaimRequest{
+		Snapshot: s, From: catalog.Migrate, To: catalog.Migrating,
+		AnyValue: len(b.sub.IDs) > 0,
+	}
+}
+
+// next finds the first snapshot on the list that this run has not tried.
+func (b *batch) next(ctx context.Context) (snapshot.Snapshot, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fatal != nil || b.m.FailFast && len(b.errs) > 0 {
+		return snapshot.Snapshot{}, false
+	}
+	if b.sub.One && b.sum.Migrated+b.sum.Kept+b.sum.Failed > 0 {
+		return snapshot.Snapshot{}, false
+	}
+	for s, err := range b.m.Catalog.Snapshots(ctx, b.m.filter(b.sub)) {
+		if err != nil {
+			b.fatal = fmt.Errorf("list snapshots: %w", err)
+			return s, false
+		}
+		if b.tried[s.ID] {
+			continue
+		}
+		b.tried[s.ID] = true
+		if err := b.afford(s); err != nil {
+			b.fatal = err
+			return s, false
+		}
+		return s, true
+	}
+	return snapshot.Snapshot{}, false
+}
+
+// afford adds the snapshot's cost to what this run has started. Snapshots
+// that were tagged after the start were not in the first estimate.
+func (b *batch) afford(s snapshot.Snapshot) error {
+	b.spent = b.spent.Add(b.m.estimate(s))
+	return b.m.checkCost(b.spent)
+}
+
+func (b *batch) finish(r SnapshotResult) {
+	b.m.Report.Finished(r)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sum.Left += len(r.Left)
+	switch r.Outcome {
+	case Migrated:
+		b.sum.Migrated++
+		b.sum.Plain += r.Plain
+		b.sum.Stored += r.Stored
+	case Kept:
+		b.sum.Kept++
+	case Failed:
+		b.sum.Failed++
+		b.errs = append(b.errs, r.Err)
+	case Skipped:
+		b.sum.Skipped++
+		if len(b.sub.IDs) > 0 {
+			b.taken = append(b.taken, r.Err)
+		}
+	}
+}
+
+// err is what the run as a whole returns: failures before claims, since a
+// failure needs a person and a claim only patience.
+func (b *batch) err() error {
+	b.sum.Cost = b.spent
+	switch {
+	case b.fatal != nil && len(b.errs) == 0:
+		return b.fatal
+	case b.fatal != nil:
+		return errors.Join(b.fatal, b.batchError(b.errs))
+	case len(b.errs) > 0 || b.sum.Left > 0:
+		return b.batchError(b.errs)
+	case len(b.taken) > 0:
+		return b.batchError(b.taken)
+	}
+	return nil
+}
+
+func (b *batch) batchError(errs []error) error {
+	total := b.sum.Migrated + b.sum.Kept + b.sum.Failed + b.sum.Skipped
+	return &BatchError{Failed: len(errs), Total: total, Left: b.sum.Left, Errs: errs}
+}
+
+// migrateOne claims one snapshot, works on it, and leaves its tag right.
+func (m *Migrator) migrateOne(ctx context.Context, s snapshot.Snapshot, req catalog.ClaimRequest) (res SnapshotResult) {
+	started := time.Now()
+	res = SnapshotResult{Snapshot: s, Outcome: Failed}
+	log := m.Log.With("snapshot", string(s.ID))
+	task := m.Report.Start(s, s.Size)
+	defer task.Done()
+	defer func() { res.Elapsed = time.Since(started) }()
+
+	if res.Err = m.usable(s); res.Err != nil {
+		return res
+	}
+	task.Stage("claiming")
+	held, err := m.State.Intend(runstate.KindClaim, map[string]string{
+		"snapshot": string(s.ID), "tag": m.Tag, "before": s.Tags[m.Tag],
+	})
+	if err != nil {
+		res.Err = err
+		return res
+	}
+	work, claim, err := m.Protocol.Claim(ctx, req)
+	if err != nil {
+		res.Err = err
+		if errors.Is(err, catalog.ErrClaimed) {
+			res.Outcome = Skipped
+		}
+		if err := held.Done(); err != nil {
+			res.Left = append(res.Left, err)
+		}
+		return res
+	}
+	work, cancel := context.WithCancelCause(work)
+	defer cancel(nil)
+
+	j := &job{m: m, s: s, claim: claim, cancel: cancel, log: log, task: task, res: &res}
+	err = j.image(work)
+	if err != nil && work.Err() != nil && !errors.Is(err, context.Cause(work)) {
+		// The claim was lost or the run interrupted: what failed then is only
+		// an echo.
+		err = fmt.Errorf("%w (while: %s)", context.Cause(work), oneLine(err))
+	}
+	m.settle(ctx, j, held, err)
+	return res
+}
+
+// settle puts the tag right: the claim is given back when the work failed.
+func (m *Migrator) settle(ctx context.Context, j *job, held *runstate.Intent, err error) {
+	if err == nil {
+		if err := held.Done(); err != nil {
+			j.left(err)
+		}
+		return
+	}
+	j.res.Outcome, j.res.Err = Failed, err
+	clean, cancel := m.cleanup(ctx)
+	defer cancel()
+	j.task.Stage("giving back")
+	// A claim that was lost is given back too: that takes our own tags off, and
+	// leaves those of whoever has the snapshot now.
+	back := j.claim.GiveBack(clean)
+	if back == nil || errors.Is(back, catalog.ErrLost) {
+		if err := held.Done(); err != nil {
+			j.left(err)
+		}
+		return
+	}
+	command := fmt.Sprintf("aws ec2 create-tags --resources %s --tags Key=%s,Value=%s", j.s.ID, m.Tag, catalog.Migrate)
+	j.left(hint.Wrap(fmt.Errorf("tag %s of %s could not be given back: %w", m.Tag, j.s.ID, back), command))
+	if err := held.Stay(back.Error(), command); err != nil {
+		j.left(err)
+	}
+}
+
+// cleanup is a context for taking things back: alive after ctx has ended, but
+// not for ever.
+func (m *Migrator) cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), m.Cleanup)
+}
+
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}

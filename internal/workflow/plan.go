@@ -1,0 +1,157 @@
+package workflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/layout"
+	"snap-to-s3/internal/objstore"
+	"snap-to-s3/internal/snapshot"
+)
+
+// Pricing is what estimates are made from.
+type Pricing struct {
+	Table        *cost.Table
+	Region       string // of the snapshots
+	BucketRegion string // "": a store that is not Amazon's
+}
+
+// DryRun reports what Migrate would do, snapshot by snapshot, and touches
+// nothing. Its memory does not grow with the number of snapshots.
+func (m *Migrator) DryRun(ctx context.Context, sub Subject) (Summary, error) {
+	var sum Summary
+	for s, err := range m.Catalog.Snapshots(ctx, m.filter(sub)) {
+		if err != nil {
+			return sum, fmt.Errorf("list snapshots: %w", err)
+		}
+		item := PlanItem{
+			Snapshot: s, Key: m.name(s).ArchiveKey(), Bound: m.bound(s, s.Size),
+			Cost: m.estimate(s), Problem: m.usable(s),
+		}
+		m.Report.Plan(item)
+		if item.Problem != nil {
+			sum.Failed++
+			continue
+		}
+		sum.Planned++
+		sum.Plain += s.Size
+		sum.Cost = sum.Cost.Add(item.Cost)
+		if sub.One {
+			break
+		}
+	}
+	if sum.Planned+sum.Failed == 0 {
+		return sum, m.nothing()
+	}
+	if err := m.checkCost(sum.Cost); err != nil {
+		return sum, err
+	}
+	if sum.Planned == 0 {
+		return sum, errors.New("none of these snapshots can be migrated")
+	}
+	return sum, nil
+}
+
+// totals adds up all snapshots that are on the list now, and refuses to start
+// what would cost too much.
+func (m *Migrator) totals(ctx context.Context, sub Subject) (Totals, error) {
+	var t Totals
+	for s, err := range m.Catalog.Snapshots(ctx, m.filter(sub)) {
+		if err != nil {
+			return t, fmt.Errorf("list snapshots: %w", err)
+		}
+		t.Snapshots++
+		t.Size += s.Size
+		t.Cost = t.Cost.Add(m.estimate(s))
+		if sub.One {
+			break
+		}
+	}
+	return t, m.checkCost(t.Cost)
+}
+
+// checkCost compares with the limit. A part of the cost that is not known
+// cannot be under it.
+func (m *Migrator) checkCost(e cost.Estimate) error {
+	if m.MaxCost == 0 {
+		return nil
+	}
+	if once := e.OneTime(); once > m.MaxCost {
+		return hint.Wrap(fmt.Errorf("%w: about %s for %d snapshots, the limit is %s", ErrTooDear, once, e.Snapshots, m.MaxCost),
+			"choose fewer snapshots, raise --max-cost, or see what costs how much with --dry-run")
+	}
+	if !e.OneTimeKnown() {
+		return hint.Wrap(fmt.Errorf("%w to be told: no price is known of %s", ErrTooDear, strings.Join(e.Unknown(), ", ")),
+			"leave --max-cost out to go on without a limit")
+	}
+	return nil
+}
+
+// estimate is what one snapshot will cost at most.
+func (m *Migrator) estimate(s snapshot.Snapshot) cost.Estimate {
+	bound := m.bound(s, s.Size)
+	tags, _ := layout.ObjectTags(s.Tags, m.Tag)
+	job := cost.MigrationJob{
+		Region: m.Pricing.Region, BucketRegion: m.Pricing.BucketRegion,
+		Size: s.Size, FullSize: s.FullSize, VolumeType: m.VolumeType,
+		StorageClass: m.Upload.StorageClass, Stored: bound, Tags: int64(len(tags)),
+	}
+	if plan, err := objstore.NewPlan(bound, m.Upload.PartSize, m.Upload.Limits); err == nil {
+		job.Parts = int64(plan.Parts(bound))
+	}
+	return m.Pricing.Table.Estimate(job)
+}
+
+// bound is what the archive of s will hardly exceed, in bytes: the blocks that
+// the snapshot holds and 1 % for what cannot be compressed, and what the codec
+// makes of the zeros in a volume of plain bytes.
+func (m *Migrator) bound(s snapshot.Snapshot, plain int64) int64 {
+	data := s.FullSize
+	if data == 0 || data > plain {
+		data = plain
+	}
+	return data + data/100 + int64(m.Codec.ZeroShare()*float64(plain)) + 64<<10
+}
+
+// usable says why a snapshot cannot be migrated, as far as that can be told
+// without touching it.
+func (m *Migrator) usable(s snapshot.Snapshot) error {
+	switch {
+	case s.State == snapshot.StatePending:
+		return hint.Wrap(fmt.Errorf("%s is not completed yet", s.ID), "wait for: aws ec2 wait snapshot-completed --snapshot-ids "+string(s.ID))
+	case s.State != snapshot.StateCompleted:
+		why := ""
+		if s.StateReason != "" {
+			why = ": " + s.StateReason
+		}
+		return hint.Wrap(fmt.Errorf("%s is in state %q%s", s.ID, s.State, why), "only completed snapshots can be migrated")
+	case s.Archived:
+		return hint.Wrap(fmt.Errorf("%s is in the archive tier, no volume can be made from it", s.ID),
+			fmt.Sprintf("restore it first (up to 72 hours, billed per GB): aws ec2 restore-snapshot-tier --snapshot-id %s --temporary-restore-days 7", s.ID))
+	}
+	if err := m.CheckVolume(s); err != nil {
+		return err
+	}
+	bound := m.bound(s, s.Size)
+	if most := m.maxObject(); bound > most {
+		return hint.Wrap(fmt.Errorf("the image of %s can take %d bytes, the store holds %d in one object", s.ID, bound, most),
+			"only a smaller snapshot fits")
+	}
+	_, err := objstore.NewPlan(bound, m.Upload.PartSize, m.Upload.Limits)
+	return err
+}
+
+func (m *Migrator) maxObject() int64 {
+	if m.Upload.Limits.MaxObject > 0 {
+		return m.Upload.Limits.MaxObject
+	}
+	return objstore.S3Limits().MaxObject
+}
+
+func (m *Migrator) name(s snapshot.Snapshot) layout.Name {
+	return layout.Name{Snapshot: s, Kind: layout.Image, Codec: m.Codec.Name()}
+}

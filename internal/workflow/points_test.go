@@ -1,0 +1,188 @@
+package workflow_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+	"sync"
+
+	"snap-to-s3/internal/catalog"
+	"snap-to-s3/internal/objstore"
+	"snap-to-s3/internal/snapshot"
+)
+
+// mode is what becomes of a call.
+type mode int
+
+const (
+	passes     mode = iota
+	failBefore      // it is not carried out
+	failAfter       // it is carried out, and its answer is an error
+	hangs           // it is not carried out, and ends with its context
+)
+
+var errFault = errors.New("broken on order")
+
+// points are the calls of a run, each with a label of its own: what it is and
+// how many of the kind came so far.
+type points struct {
+	mu    sync.Mutex
+	count map[string]int
+	seen  []string
+	plan  func(label string) mode
+	visit func(label string) // called at each, before anything else
+}
+
+func newPoints() *points { return &points{count: map[string]int{}} }
+
+func (p *points) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.count, p.seen, p.plan, p.visit = map[string]int{}, nil, nil, nil
+}
+
+// at makes one call end in a mode, and all others pass.
+func (p *points) at(label string, m mode) {
+	p.plan = func(l string) mode {
+		if l == label {
+			return m
+		}
+		return passes
+	}
+}
+
+func (p *points) reach(name string) (string, mode) {
+	p.mu.Lock()
+	p.count[name]++
+	label := fmt.Sprintf("%s #%d", name, p.count[name])
+	p.seen = append(p.seen, label)
+	plan, visit := p.plan, p.visit
+	p.mu.Unlock()
+	if visit != nil {
+		visit(label)
+	}
+	if plan == nil {
+		return label, passes
+	}
+	return label, plan(label)
+}
+
+func (p *points) do(ctx context.Context, name string, effect func() error) error {
+	label, m := p.reach(name)
+	switch m {
+	case failBefore:
+		return fmt.Errorf("%s: %w", label, errFault)
+	case hangs:
+		<-ctx.Done()
+		return fmt.Errorf("%s: %w", label, context.Cause(ctx))
+	}
+	err := effect()
+	if err == nil && m == failAfter {
+		return fmt.Errorf("%s, though it was carried out: %w", label, errFault)
+	}
+	return err
+}
+
+// changes tells whether a call has an effect that can outlast a lost answer.
+func changes(label string) bool {
+	for _, reading := range []string{"catalog list", "store stat", "store open", "store create", "volume read", "volume open", "wire"} {
+		if strings.HasPrefix(label, reading) {
+			return false
+		}
+	}
+	return true
+}
+
+// waits tells whether a call has a context that can end it.
+func waits(label string) bool { return !strings.HasPrefix(label, "wire") }
+
+type faultyCatalog struct {
+	catalog.Catalog
+	points *points
+}
+
+func (c *faultyCatalog) Snapshots(ctx context.Context, f catalog.Filter) iter.Seq2[snapshot.Snapshot, error] {
+	return func(yield func(snapshot.Snapshot, error) bool) {
+		err := c.points.do(ctx, "catalog list", func() error { return nil })
+		if err != nil {
+			yield(snapshot.Snapshot{}, err)
+			return
+		}
+		c.Catalog.Snapshots(ctx, f)(yield)
+	}
+}
+
+func (c *faultyCatalog) SetTags(ctx context.Context, id snapshot.ID, tags map[string]string) error {
+	return c.points.do(ctx, "catalog set tags", func() error { return c.Catalog.SetTags(ctx, id, tags) })
+}
+
+func (c *faultyCatalog) DeleteTags(ctx context.Context, id snapshot.ID, tags map[string]string) error {
+	return c.points.do(ctx, "catalog delete tags", func() error { return c.Catalog.DeleteTags(ctx, id, tags) })
+}
+
+type faultyStore struct {
+	objstore.Store
+	points *points
+}
+
+func (s *faultyStore) Stat(ctx context.Context, key string) (info objstore.Info, err error) {
+	err = s.points.do(ctx, "store stat "+role(key), func() (err error) {
+		info, err = s.Store.Stat(ctx, key)
+		return err
+	})
+	return info, err
+}
+
+func (s *faultyStore) Open(ctx context.Context, key string, off int64) (r io.ReadCloser, err error) {
+	err = s.points.do(ctx, "store open "+role(key), func() (err error) {
+		r, err = s.Store.Open(ctx, key, off)
+		return err
+	})
+	return r, err
+}
+
+func (s *faultyStore) Create(ctx context.Context, key string, o objstore.CreateOptions) (objstore.Writer, error) {
+	var inner objstore.Writer
+	err := s.points.do(ctx, "store create "+role(key), func() (err error) {
+		inner, err = s.Store.Create(ctx, key, o)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Create's context is what ends a Write that hangs, as in every store.
+	return &faultyWriter{inner, s.points, role(key), func() context.Context { return ctx }}, nil
+}
+
+type faultyWriter struct {
+	objstore.Writer
+	points  *points
+	role    string
+	created func() context.Context
+}
+
+func (w *faultyWriter) Write(p []byte) (n int, err error) {
+	err = w.points.do(w.created(), "store write "+w.role, func() (err error) {
+		n, err = w.Writer.Write(p)
+		return err
+	})
+	if err != nil {
+		n = 0
+	}
+	return n, err
+}
+
+func (w *faultyWriter) Commit(ctx context.Context) (info objstore.Info, err error) {
+	err = w.points.do(ctx, "store commit "+w.role, func() (err error) {
+		info, err = w.Writer.Commit(ctx)
+		return err
+	})
+	return info, err
+}
+
+func (w *faultyWriter) Abort(ctx context.Context) error {
+	return w.points.do(ctx, "store abort "+w.role, func() error { return w.Writer.Abort(ctx) })
+}

@@ -1,0 +1,42 @@
+// Package workflow holds the use cases: what is done, in which order, and what
+// is undone when it fails. It knows no SDK, no flags, and prints nothing.
+package workflow
+
+import (
+	"context"
+	"log/slog"
+
+	"snap-to-s3/internal/block"
+	"snap-to-s3/internal/catalog"
+	"snap-to-s3/internal/snapshot"
+)
+
+// VolumeRequest asks for a snapshot as a readable volume.
+type VolumeRequest struct {
+	Snapshot snapshot.Snapshot
+	Type     string        // EBS volume type
+	Keep     bool          // leave the volume attached at the end
+	Owner    catalog.Owner // whose it is; written on the volume, renewed while open
+	Log      *slog.Logger  // carries the snapshot id already
+	Step     func(string)  // told what is waited for, for the progress line; never nil
+}
+
+// Volume is a temporary volume, attached and readable.
+type Volume interface {
+	block.Source
+	// ID is the volume's id.
+	ID() snapshot.VolumeID
+	// Release detaches and deletes the volume, or keeps it where that was
+	// asked for. Its error names what stays and the command that removes it;
+	// the run's state file holds that too. It replaces Close, must be called
+	// once, and with a context that is still alive.
+	Release(ctx context.Context) error
+}
+
+// VolumeOpener makes temporary volumes from snapshots.
+type VolumeOpener interface {
+	// Open makes, attaches and finds a volume; on an error all that it made is
+	// taken back, or named in the error. If the owner tag of the volume is lost
+	// to another run, cancel is called with that error.
+	Open(ctx context.Context, cancel context.CancelCauseFunc, r VolumeRequest) (Volume, error)
+}

@@ -1,0 +1,130 @@
+package workflow
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/objstore"
+	"snap-to-s3/internal/snapshot"
+)
+
+// Reporter is told of the work as it goes on. Its methods are called from
+// several goroutines at once and must not block for long.
+type Reporter interface {
+	// Plan is one line of a dry run.
+	Plan(PlanItem)
+	// Cost is said once, before the first snapshot is touched.
+	Cost(Totals)
+	// Start opens the progress of one snapshot; total is in bytes.
+	Start(s snapshot.Snapshot, total int64) Task
+	// Object is told of an object once it stands in the bucket.
+	Object(ObjectResult)
+	// Finished is told how a snapshot came out.
+	Finished(SnapshotResult)
+	// Note is one line that a person should read, about a snapshot or, with an
+	// empty id, about the run.
+	Note(id snapshot.ID, text string)
+}
+
+// Task is the progress of one snapshot.
+type Task interface {
+	Stage(name string) // what is done now, for example "attaching volume"
+	Add(bytes int64)   // so many more bytes of the volume are through
+	Done()             // takes the line away; called once
+}
+
+// PlanItem says what a run would do with one snapshot.
+type PlanItem struct {
+	Snapshot snapshot.Snapshot
+	Key      string        // of the archive
+	Bound    int64         // bytes the archive will hardly exceed
+	Cost     cost.Estimate // one-time and a month
+	Problem  error         // why it cannot be done; nil where it can
+}
+
+// Totals is what all snapshots known at the start come to.
+type Totals struct {
+	Snapshots int
+	Size      int64 // bytes of their volumes
+	Cost      cost.Estimate
+}
+
+// ObjectResult is one object that stands in the bucket.
+type ObjectResult struct {
+	Snapshot snapshot.ID
+	Bucket   string
+	Info     objstore.Info
+	Plain    int64 // bytes before compression; 0 for entries and records
+	Role     Role
+}
+
+// Role is what an object is for.
+type Role string
+
+// The roles of the objects of a snapshot.
+const (
+	RoleArchive        Role = "archive"
+	RoleEntries        Role = "entries"
+	RoleArchiveRecord  Role = "archive-record"
+	RoleSnapshotRecord Role = "snapshot-record"
+)
+
+// Outcome is how a snapshot came out.
+type Outcome string
+
+// The outcomes of a snapshot.
+const (
+	Migrated Outcome = "migrated"
+	Kept     Outcome = "kept"    // its archive was whole in the bucket already
+	Failed   Outcome = "failed"  // Err says why
+	Skipped  Outcome = "skipped" // claimed elsewhere; Err says by whom
+)
+
+// SnapshotResult is how one snapshot came out.
+type SnapshotResult struct {
+	Snapshot snapshot.Snapshot
+	Outcome  Outcome
+	Key      string // of its archive
+	Plain    int64  // bytes of the volume
+	Stored   int64  // bytes of the archive
+	Elapsed  time.Duration
+	Left     []error // what could not be taken back, each with the command that does it
+	Err      error
+}
+
+// Summary counts a run.
+type Summary struct {
+	Migrated, Kept, Failed, Skipped int
+	Planned                         int // dry run only
+	Plain, Stored                   int64
+	Left                            int   // things that stay behind
+	Retries                         int64 // repeated AWS calls; filled in by who holds the session
+	Cost                            cost.Estimate
+	Elapsed                         time.Duration
+}
+
+// BatchError says that some snapshots of a run did not come out well. The
+// errors themselves were given to the Reporter one by one.
+type BatchError struct {
+	Failed, Total int
+	Left          int
+	Errs          []error
+}
+
+func (e *BatchError) Error() string {
+	if e.Failed == 0 {
+		return fmt.Sprintf("%d thing(s) could not be removed; each is named above", e.Left)
+	}
+	return fmt.Sprintf("%d of %d snapshots failed", e.Failed, e.Total)
+}
+
+// Unwrap lets a caller ask whether all that failed was claimed elsewhere.
+func (e *BatchError) Unwrap() []error { return e.Errs }
+
+// ErrNothing says that no snapshot carries the tag that was looked for.
+var ErrNothing = errors.New("nothing to do")
+
+// ErrTooDear says that a run would cost more than it may.
+var ErrTooDear = errors.New("would cost more than --max-cost allows")
