@@ -47,7 +47,8 @@ func (t *volume) attach(ctx context.Context) error {
 		case !nameTaken(err) && !unclear(err) && k != codeIncorrectState && k != codeVolumeInUse:
 			return explain(ctx, err, doing)
 		case try == attachTries:
-			return fmt.Errorf("%s: tried %d times: %w", doing, try, explain(ctx, err, "the last time"))
+			return hint.Wrap(fmt.Errorf("%s: tried %d times, the last time: %w", doing, try, explain(ctx, err, "at "+t.device)),
+				"run the command again; something else may be attaching volumes to this instance all the time")
 		}
 		t.log.Debug("attach will be tried again", "volume", t.id, "device", t.device, "err", err)
 		if err := pause(bounded, jitter(t.volumes.cfg.Timing.Poll*time.Duration(try))); err != nil {
@@ -179,10 +180,9 @@ func (t *volume) awaitAttached(ctx context.Context) error {
 		t.device = awssdk.ToString(here.Device)
 		return here.State == types.VolumeAttachmentStateAttached, nil
 	})
-	if errors.Is(err, errTooLong) {
-		return hint.Wrap(fmt.Errorf("volume %s is still %s at %s of %s after %s: %w",
-			t.id, state, t.device, v.cfg.Instance.ID, v.cfg.Timing.AttachWait, err),
-			"try again; where it happens again and again, the instance has to be stopped and started, which frees the name")
+	if still := late(err, "volume %s is still %s at %s of %s after %s",
+		t.id, state, t.device, v.cfg.Instance.ID, v.cfg.Timing.AttachWait); still != nil {
+		return hint.Wrap(still, "try again; where it happens again and again, the instance has to be stopped and started, which frees the name")
 	}
 	if err != nil {
 		return explain(ctx, err, fmt.Sprintf("wait for volume %s to be attached", t.id))

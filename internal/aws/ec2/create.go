@@ -107,7 +107,7 @@ func (t *volume) awaitAvailable(ctx context.Context) error {
 		got, err := t.look(ctx)
 		if errors.Is(err, errNoVolume) {
 			if t.gone() {
-				return false, t.broken("vanished while it was being created")
+				return false, t.broken("it vanished while it was being made")
 			}
 			return false, nil
 		}
@@ -121,16 +121,15 @@ func (t *volume) awaitAvailable(ctx context.Context) error {
 		case types.VolumeStateCreating:
 			return false, nil
 		case types.VolumeStateError:
-			return false, t.broken("went into state error while it was being created")
+			return false, t.broken("it went into state error while it was being made")
 		}
-		return false, fmt.Errorf("volume %s is %s: someone else has taken or deleted it", t.id, state)
+		return false, fmt.Errorf("it is %s: someone else has taken or deleted it", state)
 	})
-	if errors.Is(err, errTooLong) {
-		return hint.Wrap(fmt.Errorf("volume %s of %s is still %s after %s: %w", t.id, t.request.Snapshot.ID, state, v.cfg.Timing.VolumeWait, err),
-			"see whether AWS Health reports a problem with EBS in "+v.cfg.Instance.Zone+", and try again later")
+	if still := late(err, "volume %s of %s is still %s after %s", t.id, t.request.Snapshot.ID, state, v.cfg.Timing.VolumeWait); still != nil {
+		return hint.Wrap(still, "see whether AWS Health reports a problem with EBS in "+v.cfg.Instance.Zone+", and try again later")
 	}
 	if err != nil {
-		return explain(ctx, err, fmt.Sprintf("wait for volume %s", t.id))
+		return explain(ctx, err, fmt.Sprintf("create volume %s of %s", t.id, t.request.Snapshot.ID))
 	}
 	t.log.Info("volume is available", "volume", t.id, "elapsed", time.Since(begun).Round(time.Millisecond))
 	return nil
@@ -140,7 +139,7 @@ func (t *volume) awaitAvailable(ctx context.Context) error {
 // not be used shows in this way alone: CreateVolume succeeds and the volume
 // fails later (EC2 API reference, CreateVolume).
 func (t *volume) broken(what string) error {
-	err := fmt.Errorf("volume %s of %s %s", t.id, t.request.Snapshot.ID, what)
+	err := errors.New(what)
 	key := t.kmsKey
 	if key == "" {
 		key = t.request.Snapshot.KMSKeyID

@@ -128,9 +128,9 @@ func (t *volume) openDevice(ctx context.Context) error {
 		t.Source = source
 		return true, nil
 	})
-	if errors.Is(err, errTooLong) {
-		return hint.Wrap(fmt.Errorf("no device for volume %s, attached at %s, within %s: %s",
-			t.id, t.device, v.cfg.Timing.DeviceWait, last),
+	if still := late(err, "no device for volume %s, attached at %s, within %s: %s",
+		t.id, t.device, v.cfg.Timing.DeviceWait, last); still != nil {
+		return hint.Wrap(still,
 			fmt.Sprintf("see lsblk and dmesg; in a container, mount the host's /dev and /sys and name them in SNAP_TO_S3_DEV_ROOT and SNAP_TO_S3_SYS_ROOT (now %s and %s)",
 				v.dev.dev, v.dev.sys))
 	}

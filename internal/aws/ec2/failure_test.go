@@ -32,7 +32,7 @@ func failures() []failure {
 			name:   "KMS key denied, the volume fails",
 			config: awssim.EC2Config{DeniedKeys: map[string]awssim.VolumeFate{"key-1": awssim.VolumeFails}},
 			spec:   awssim.SnapshotSpec{Encrypted: true, KMSKeyID: "key-1"},
-			err:    []string{"went into state error", key}, hint: key,
+			err:    []string{"create volume vol-", "went into state error", key}, hint: key,
 		},
 		{
 			name:   "KMS key denied, the volume vanishes",
@@ -284,8 +284,10 @@ func TestNameTakenAllTheTime(t *testing.T) {
 		if c.Action != "AttachVolume" {
 			return awssim.Fault{}
 		}
-		return awssim.Fault{Before: &awssim.Error{Status: 400, Code: "InvalidParameterValue",
-			Message: "Invalid value '/dev/sdf' for unixDevice. Attachment point /dev/sdf is already in use"}}
+		return awssim.Fault{Before: &awssim.Error{
+			Status: 400, Code: "InvalidParameterValue",
+			Message: "Invalid value '/dev/sdf' for unixDevice. Attachment point /dev/sdf is already in use",
+		}}
 	})
 	_, err := w.open(t.Context())
 	w.checkError(err, []string{"tried 10 times", "already in use"}, "")
@@ -343,7 +345,7 @@ func TestOwnerIsRenewedAndItsLossEndsTheRun(t *testing.T) {
 	write()
 	// It is the other run's now: nothing of it is touched.
 	err = v.Release(t.Context())
-	w.checkError(err, []string{"volume " + id + " belongs to another run now", "run-z"}, "")
+	w.checkError(err, []string{"volume " + id + ": it belongs to another run now", "run-z"}, "")
 	got := w.alive()
 	if len(got) != 1 || got[0].Attachment != "attached" || got[0].Tags[tag+"-owner"] != other.String() {
 		t.Errorf("volumes %+v, want it as the other run had it", got)

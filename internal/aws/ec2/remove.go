@@ -124,8 +124,8 @@ func (t *volume) remove(ctx context.Context, last func(context.Context) (bool, e
 		}
 		return last(ctx)
 	})
-	if errors.Is(err, errTooLong) {
-		err = fmt.Errorf("it is still %s after %s: %w", state, v.cfg.Timing.DetachWait, err)
+	if still := late(err, "it is still %s after %s", state, v.cfg.Timing.DetachWait); still != nil {
+		err = still
 	}
 	return t.end(ctx, err, "remove volume "+string(t.id))
 }

@@ -32,7 +32,7 @@ func (t *volume) reuse(ctx context.Context) (bool, error) {
 			continue
 		}
 		if reason := t.unusable(*got); reason != "" {
-			t.log.Warn("volume of an earlier run left alone; it costs money until it is deleted",
+			t.log.Warn("another volume of this snapshot is left alone; it costs money while it exists",
 				"volume", awssdk.ToString(got.VolumeId), "state", got.State, "reason", reason)
 			continue
 		}
@@ -82,7 +82,7 @@ func (t *volume) unusable(got types.Volume) string {
 	case err != nil:
 		return "its owner tag cannot be read: " + err.Error()
 	case tags[t.volumes.cfg.Tag] != kept:
-		return fmt.Sprintf("run %s on %s made it and did not keep it, last sign of life %s",
+		return fmt.Sprintf("run %s on %s made it and did not keep it, last renewed %s",
 			o.Run, o.Host, o.Renewed.UTC().Format(time.RFC3339))
 	case mounted:
 		return "it was mounted, so it may have been written to"

@@ -123,8 +123,8 @@ func (t *volume) otherOwner(got types.Volume) error {
 	if err == nil && o.Identity == t.request.Owner.Identity {
 		return nil
 	}
-	return &foreignError{fmt.Sprintf("volume %s belongs to another run now (%s = %s) and is left to it",
-		t.id, t.volumes.ownerTag(), text)}
+	return &foreignError{fmt.Sprintf("it belongs to another run now (%s = %s) and is left to it",
+		t.volumes.ownerTag(), text)}
 }
 
 func (t *volume) step(format string, args ...any) {
@@ -133,5 +133,6 @@ func (t *volume) step(format string, args ...any) {
 
 // call bounds one call, or a short series of them, outside of a wait.
 func (t *volume) call(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, t.volumes.cfg.Timing.Call)
+	limit := t.volumes.cfg.Timing.Call
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("EC2 has not done it within %s", limit))
 }

@@ -44,9 +44,14 @@ func DefaultTiming() Timing {
 func (t Timing) orDefault() Timing {
 	d := DefaultTiming()
 	for _, f := range []struct{ have, def *time.Duration }{
-		{&t.Poll, &d.Poll}, {&t.PollMax, &d.PollMax}, {&t.Settle, &d.Settle}, {&t.Call, &d.Call},
-		{&t.VolumeWait, &d.VolumeWait}, {&t.AttachWait, &d.AttachWait},
-		{&t.DeviceWait, &d.DeviceWait}, {&t.DetachWait, &d.DetachWait},
+		{&t.Poll, &d.Poll},
+		{&t.PollMax, &d.PollMax},
+		{&t.Settle, &d.Settle},
+		{&t.Call, &d.Call},
+		{&t.VolumeWait, &d.VolumeWait},
+		{&t.AttachWait, &d.AttachWait},
+		{&t.DeviceWait, &d.DeviceWait},
+		{&t.DetachWait, &d.DetachWait},
 	} {
 		if *f.have == 0 {
 			*f.have = *f.def
@@ -55,12 +60,33 @@ func (t Timing) orDefault() Timing {
 	return t
 }
 
-// errTooLong ends a wait at its limit.
-var errTooLong = errors.New("waited too long")
+// tooLongError ends a wait at its limit.
+type tooLongError struct{ passing error } // the last failed look, explained; nil: none failed
+
+func (e *tooLongError) Error() string {
+	if e.passing == nil {
+		return "waited too long"
+	}
+	return "waited too long: " + e.passing.Error()
+}
+
+// late is nil unless a wait ended at its limit. Then it says what was waited for,
+// and why the last look failed, if it did.
+func late(err error, format string, args ...any) error {
+	end, ok := errors.AsType[*tooLongError](err)
+	if !ok {
+		return nil
+	}
+	still := fmt.Errorf(format, args...)
+	if end.passing == nil {
+		return still
+	}
+	return fmt.Errorf("%w: %w", still, end.passing)
+}
 
 // wait calls look until it is done, at growing intervals, for at most limit. An
 // error of look ends the wait, unless it is an AWS call that may work later. At
-// the limit it returns errTooLong, with the last such error.
+// the limit it returns a tooLongError, with the last such error.
 func (v *Volumes) wait(ctx context.Context, limit time.Duration, look func(context.Context) (bool, error)) error {
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -68,11 +94,13 @@ func (v *Volumes) wait(ctx context.Context, limit time.Duration, look func(conte
 	for pause := v.cfg.Timing.Poll; ; pause = min(pause+pause/2, v.cfg.Timing.PollMax) {
 		done, err := look(bounded)
 		switch {
-		case done && err == nil:
-			return nil
-		case err != nil && bounded.Err() == nil && !unclear(err):
+		case err != nil && !unclear(err):
 			return err
-		case err != nil && bounded.Err() == nil:
+		case err == nil && done:
+			return nil
+		case err == nil:
+			passing = nil
+		case bounded.Err() == nil:
 			passing = err
 			v.cfg.Log.Debug("call will be made again", "err", err)
 		}
@@ -84,10 +112,7 @@ func (v *Volumes) wait(ctx context.Context, limit time.Duration, look func(conte
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if passing != nil {
-				return fmt.Errorf("%w: %w", errTooLong, passing)
-			}
-			return errTooLong
+			return &tooLongError{aws.Explain(passing, "the last look failed")}
 		}
 	}
 }
