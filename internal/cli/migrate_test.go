@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/snapshot"
@@ -100,7 +101,7 @@ func TestMaxCost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if five.MaxCost != signed.MaxCost || five.MaxCost != 10*half.MaxCost || half.MaxCost <= 0 {
+	if five.MaxCost != 5*cost.Dollar || signed.MaxCost != five.MaxCost || half.MaxCost != cost.Dollar/2 {
 		t.Errorf("5 is %v, $5 is %v, 0.50 is %v", five.MaxCost, signed.MaxCost, half.MaxCost)
 	}
 }
