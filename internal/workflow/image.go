@@ -111,7 +111,7 @@ func (j *job) archive(ctx context.Context, found found) (rec *layout.ArchiveReco
 	if err != nil {
 		return nil, fmt.Errorf("copy %s of %s: %w", vol.ID(), j.s.ID, err)
 	}
-	j.log.Info("read and compressed", "bytes", written.Plain, "stored", written.Stored, "elapsed", time.Since(started))
+	j.log.Info("read and compressed", "bytes", written.Plain, "stored_bytes", written.Stored, "elapsed", time.Since(started))
 	// All is read: the volume costs money and is of no more use.
 	release()
 	if err := up.finishRows(written); err != nil {
@@ -178,7 +178,7 @@ func (u *upload) create(ctx context.Context, key string, o objstore.CreateOption
 		}
 		if err == nil {
 			err = intent.Done()
-		} else if stay := intent.Stay(err.Error(), hint.Of(err)); stay != nil {
+		} else if stay := intent.Stay(err.Error(), removeCommand(err)); stay != nil {
 			err = errors.Join(err, stay)
 		}
 		if err != nil {
@@ -186,6 +186,14 @@ func (u *upload) create(ctx context.Context, key string, o objstore.CreateOption
 		}
 	})
 	return w, nil
+}
+
+// removeCommand is what a person can run to remove what an Abort left.
+func removeCommand(err error) string {
+	if left, ok := errors.AsType[*objstore.LeftBehindError](err); ok {
+		return left.Command
+	}
+	return hint.Of(err)
 }
 
 // abort takes back what was not committed.
