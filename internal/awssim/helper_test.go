@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/xml"
 	"errors"
@@ -14,9 +16,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"encoding/base64"
-	"encoding/binary"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -84,7 +83,7 @@ type ask struct {
 	header       map[string]string
 	body         string
 	stream       io.Reader // instead of body
-	payload      string // x-amz-content-sha256; default: the body's hash
+	payload      string    // x-amz-content-sha256; default: the body's hash
 	region       string
 	service      string
 	cred         awssim.Credential

@@ -109,10 +109,10 @@ func Start(cfg Config) (*Server, error) {
 	}
 	var err error
 	if s.api, err = listen(s.serveAPI, s.log); err != nil {
-		return nil, errors.Join(err, s.removeDirs())
+		return nil, errors.Join(err, s.closeEC2(), s.removeDirs())
 	}
 	if s.imds, err = listen(s.serveIMDS, s.log); err != nil {
-		return nil, errors.Join(err, s.api.close(), s.removeDirs())
+		return nil, errors.Join(err, s.api.close(), s.closeEC2(), s.removeDirs())
 	}
 	return s, nil
 }
