@@ -48,7 +48,8 @@ func (t *volume) create(ctx context.Context) error {
 	if err != nil {
 		return t.settleCreate(ctx, err)
 	}
-	t.id, t.mayExist, t.kmsKey = volumeID(awssdk.ToString(out.VolumeId)), false, awssdk.ToString(out.KmsKeyId)
+	t.id, t.kmsKey = volumeID(awssdk.ToString(out.VolumeId)), awssdk.ToString(out.KmsKeyId)
+	t.mayExist = t.id == ""
 	return t.noteCreated()
 }
 

@@ -84,7 +84,9 @@ func (t *volume) findUnknown(ctx context.Context) error {
 		command := fmt.Sprintf("aws ec2 describe-volumes --region %s --filters %s %s", v.region(),
 			quote("Name=snapshot-id,Values="+string(t.request.Snapshot.ID)), quote("Name=tag-key,Values="+v.ownerTag()))
 		err = explain(ctx, err, fmt.Sprintf("see whether a volume was made from %s", t.request.Snapshot.ID))
-		return t.stays(err, command, "")
+		reason := err.Error()
+		return also(fmt.Errorf("%w; one that was made costs money until it is deleted, and is shown by: %s", err, command),
+			t.made.Stay(reason, command))
 	}
 	return nil
 }
@@ -232,6 +234,9 @@ func (t *volume) finish() error {
 func (t *volume) stays(err error, command, detach string) error {
 	reason := err.Error()
 	err = fmt.Errorf("%w; what may stay costs money until you run: %s", err, command)
+	if t.mayExist { // found only now
+		err = also(err, t.made.Update(map[string]string{"volume": string(t.id)}))
+	}
 	if t.joined != nil {
 		err = also(err, t.joined.Stay(reason, detach))
 	}
