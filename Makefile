@@ -29,10 +29,11 @@ bench: ## the image pipeline against dd | lz4 and dd | zstd
 check: fmt vet lint tidy test ## what a change must pass; imports, manual and documents are held by tests
 fmt: ## which files are not formatted
 	@bad=$$($(TOOL) gofumpt -l cmd internal); [ -z "$$bad" ] || { echo "gofumpt -w" $$bad; exit 1; }
-vet: ## go vet
+vet: ## go vet and staticcheck
 	go vet ./...
-lint: ## staticcheck
 	$(TOOL) staticcheck ./...
+lint: ## golangci-lint, as .golangci.yml says; its first build takes minutes
+	$(TOOL) golangci-lint run ./...
 tidy: ## are go.mod and go.sum what the code needs?
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
