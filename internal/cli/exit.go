@@ -83,7 +83,7 @@ func claimed(err error) bool {
 // joined returns the members of an errors.Join, nil for anything else: other
 // errors that wrap several have a text of their own.
 func joined(err error) []error {
-	several, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the outermost error is meant, not one it wraps
+	several, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return nil
 	}

@@ -25,7 +25,7 @@ func TestExitCode(t *testing.T) {
 	failed := errors.New("it broke")
 	claimed := fmt.Errorf("snapshot snap-1: %w", catalog.ErrClaimed)
 	for name, c := range map[string]struct {
-		ctx  context.Context //nolint:containedctx // a row of a table
+		ctx  context.Context
 		err  error
 		want int
 	}{

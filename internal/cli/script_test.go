@@ -55,7 +55,7 @@ func exitOf(ts *testscript.TestScript, argv []string) int {
 	if err == nil {
 		return 0
 	}
-	code, ok := err.(interface{ ExitCode() int }) //nolint:errorlint // testscript returns it as it is
+	code, ok := err.(interface{ ExitCode() int })
 	if !ok {
 		ts.Fatalf("run %s: %v", argv[0], err)
 	}
