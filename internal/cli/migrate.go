@@ -75,7 +75,7 @@ func (f *migrateFlags) define(cmd *cobra.Command) {
 		s.StringVar(&f.sseKMSKey, "sse-kms-key-id", "", "`ID` of the KMS key for --sse aws:kms (default: the account's key for S3)")
 		s.StringVar(&f.region, "region", "", "AWS `REGION` of the snapshots (default: this instance's)")
 		s.StringVar(&f.endpointURL, "endpoint-url", "", "`URL` of another store that speaks S3")
-		s.BoolVar(&f.overwrite, "overwrite", false, "replace an archive that stands there already and is not whole, or is another one")
+		s.BoolVar(&f.overwrite, "overwrite", false, "replace what stands under the archive's key, whole or not")
 	})
 	group(cmd, "How", func(s *pflag.FlagSet) {
 		s.BoolVar(&f.dd, "dd", false, "an image of the entire volume; required in this version")

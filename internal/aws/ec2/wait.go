@@ -35,7 +35,7 @@ type Timing struct {
 // longer than this it does not come back.
 func DefaultTiming() Timing {
 	return Timing{
-		Poll: time.Second, PollMax: 10 * time.Second, Settle: 15 * time.Second, Call: 2 * time.Minute,
+		Poll: 300 * time.Millisecond, PollMax: 10 * time.Second, Settle: 15 * time.Second, Call: 2 * time.Minute,
 		VolumeWait: 10 * time.Minute, AttachWait: 5 * time.Minute,
 		DeviceWait: 2 * time.Minute, DetachWait: 10 * time.Minute,
 	}
