@@ -129,11 +129,13 @@ func (l *loopDevice) bound() bool {
 // goneSoon waits a moment for others (udev looks at each new device) to let go
 // of a released device.
 func (l *loopDevice) goneSoon() bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
 	for range 100 {
 		if !l.bound() {
 			return true
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-tick.C
 	}
 	return false
 }
