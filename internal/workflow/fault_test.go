@@ -16,6 +16,11 @@ import (
 	"snap-to-s3/internal/workflow"
 )
 
+const (
+	readOfFirst = "volume read of block 0 #1"
+	readOfLast  = "volume read of block 10 #1"
+)
+
 // calls are the labels of all calls of a run that goes well.
 func calls(t *testing.T, image string, disk []byte) []string {
 	t.Helper()
@@ -29,7 +34,10 @@ func calls(t *testing.T, image string, disk []byte) []string {
 		seen = slices.Clone(w.points.seen)
 		w.whole(first)
 	})
-	if len(seen) < 40 {
+	seen = slices.DeleteFunc(seen, func(l string) bool { // one read is as good as another
+		return strings.HasPrefix(l, "volume read") && l != readOfFirst && l != readOfLast
+	})
+	if len(seen) < 35 {
 		t.Fatalf("only %d calls: %q", len(seen), seen)
 	}
 	return seen
@@ -157,7 +165,8 @@ func interrupted(t *testing.T, image string, disk []byte, label string, m mode) 
 		}
 		w.points.plan, w.points.visit = nil, nil
 		switch {
-		case r.sum.Migrated == 1:
+		case w.cat.Tags(first)[tag] == catalog.Migrated:
+			// Also where the run could not see its last call through.
 			w.whole(first)
 		case len(r.report.lefts()) > 0:
 			w.named(r)
@@ -176,11 +185,12 @@ func interrupted(t *testing.T, image string, disk []byte, label string, m mode) 
 // or for good.
 func TestEveryCallOfTheCleanUpFails(t *testing.T) {
 	image, disk := writeDisk(t)
-	const fault = "volume read #11"
+	const fault = readOfLast
 	var cleanup []string
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, image, disk)
 		w.points.at(fault, failBefore)
+		w.points.visit = afterPart(fault)
 		r := w.newRun().do(t.Context(), all())
 		if _, ok := errors.AsType[*workflow.BatchError](r.err); !ok || !errors.Is(r.err, errFault) {
 			t.Fatalf("error %v", r.err)
@@ -189,10 +199,7 @@ func TestEveryCallOfTheCleanUpFails(t *testing.T) {
 		if keys := w.store.Keys(); len(keys) > 0 {
 			t.Errorf("objects %q", keys)
 		}
-		cleanup = w.points.seen[slices.Index(w.points.seen, fault)+1:]
-		cleanup = slices.DeleteFunc(cleanup, func(l string) bool {
-			return strings.HasPrefix(l, "volume read") || strings.HasPrefix(l, "store write")
-		})
+		cleanup = slices.Clone(w.points.seen[slices.Index(w.points.seen, "store abort archive #1"):])
 	})
 	if len(cleanup) < 6 {
 		t.Fatalf("the clean-up is only %q", cleanup)
@@ -227,10 +234,26 @@ func TestEveryCallOfTheCleanUpFails(t *testing.T) {
 	}
 }
 
+// afterPart holds the call until a part is on its way to the store.
+func afterPart(label string) func(string) {
+	sent := make(chan struct{})
+	return func(l string) {
+		switch l {
+		case "wire part archive #1":
+			close(sent)
+		case label:
+			select {
+			case <-sent:
+			case <-time.After(longest):
+			}
+		}
+	}
+}
+
 func cleanupFails(t *testing.T, image string, disk []byte, plan func(string) mode) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, image, disk)
-		w.points.plan = plan
+		w.points.plan, w.points.visit = plan, afterPart(readOfLast)
 		r := w.newRun().do(t.Context(), all())
 		if r.err == nil {
 			t.Fatal("no error")
@@ -327,7 +350,7 @@ func TestARunThatCannotRenewEnds(t *testing.T) {
 		w := newWorld(t, 1, image, disk)
 		w.points.plan = func(l string) mode {
 			switch {
-			case l == "volume read #3":
+			case l == readOfLast:
 				return hangs
 			case strings.HasPrefix(l, "catalog set tags") && l != "catalog set tags #1" && w.points.count["volume release"] == 0:
 				return failBefore

@@ -66,7 +66,11 @@ func (j *job) image(ctx context.Context) error {
 	if err := j.claim.Check(ctx); err != nil {
 		return err
 	}
-	return j.claim.Complete(ctx, catalog.Migrated)
+	// All is stored. An interrupt from here on must not leave the tag half way,
+	// and to go on takes no longer than to go back.
+	clean, cancel := j.m.cleanup(ctx)
+	defer cancel()
+	return j.claim.Complete(clean, catalog.Migrated)
 }
 
 // archive reads the snapshot through a temporary volume and stores archive,

@@ -8,6 +8,8 @@ import (
 	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/objstore"
@@ -21,10 +23,13 @@ const (
 	passes     mode = iota
 	failBefore      // it is not carried out
 	failAfter       // it is carried out, and its answer is an error
-	hangs           // it is not carried out, and ends with its context
+	hangs           // it is not carried out, and ends with its context or much later
 )
 
 var errFault = errors.New("broken on order")
+
+// longest is how long a call hangs that nobody ends.
+const longest = 2 * time.Hour
 
 // points are the calls of a run, each with a label of its own: what it is and
 // how many of the kind came so far.
@@ -76,8 +81,15 @@ func (p *points) do(ctx context.Context, name string, effect func() error) error
 	case failBefore:
 		return fmt.Errorf("%s: %w", label, errFault)
 	case hangs:
-		<-ctx.Done()
-		return fmt.Errorf("%s: %w", label, context.Cause(ctx))
+		// A silent connection is given up some time.
+		given := time.NewTimer(longest)
+		defer given.Stop()
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", label, context.Cause(ctx))
+		case <-given.C:
+			return fmt.Errorf("%s: no byte moved: %w", label, errFault)
+		}
 	}
 	err := effect()
 	if err == nil && m == failAfter {
@@ -145,23 +157,31 @@ func (s *faultyStore) Open(ctx context.Context, key string, off int64) (r io.Rea
 }
 
 func (s *faultyStore) Create(ctx context.Context, key string, o objstore.CreateOptions) (objstore.Writer, error) {
-	var inner objstore.Writer
-	err := s.points.do(ctx, "store create "+role(key), func() (err error) {
-		inner, err = s.Store.Create(ctx, key, o)
+	w := &faultyWriter{points: s.points, role: role(key), created: func() context.Context { return ctx }}
+	started := o.Started
+	o.Started = func(id string) {
+		w.upload.Store(&id)
+		if started != nil {
+			started(id)
+		}
+	}
+	err := s.points.do(ctx, "store create "+w.role, func() (err error) {
+		w.Writer, err = s.Store.Create(ctx, key, o)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	// Create's context is what ends a Write that hangs, as in every store.
-	return &faultyWriter{inner, s.points, role(key), func() context.Context { return ctx }}, nil
+	return w, nil
 }
 
 type faultyWriter struct {
 	objstore.Writer
 	points  *points
 	role    string
-	created func() context.Context
+	created func() context.Context // Create's context is what ends a Write that hangs
+	upload  atomic.Pointer[string] // its id, once there is one
+	over    bool
 }
 
 func (w *faultyWriter) Write(p []byte) (n int, err error) {
@@ -178,11 +198,24 @@ func (w *faultyWriter) Write(p []byte) (n int, err error) {
 func (w *faultyWriter) Commit(ctx context.Context) (info objstore.Info, err error) {
 	err = w.points.do(ctx, "store commit "+w.role, func() (err error) {
 		info, err = w.Writer.Commit(ctx)
+		w.over = err == nil
 		return err
 	})
 	return info, err
 }
 
+// Abort asks the store only where there is an upload to be taken back.
 func (w *faultyWriter) Abort(ctx context.Context) error {
-	return w.points.do(ctx, "store abort "+w.role, func() error { return w.Writer.Abort(ctx) })
+	id := w.upload.Load()
+	if id == nil || w.over {
+		return w.Writer.Abort(ctx)
+	}
+	err := w.points.do(ctx, "store abort "+w.role, func() error { return w.Writer.Abort(ctx) })
+	if err == nil {
+		w.over = true
+		return nil
+	}
+	return &objstore.LeftBehindError{
+		Thing: "multipart upload " + *id, Command: "aws s3api abort-multipart-upload --upload-id " + *id, Err: err,
+	}
 }

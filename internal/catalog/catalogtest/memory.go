@@ -157,8 +157,8 @@ func (m *Memory) DeleteTags(ctx context.Context, id snapshot.ID, tags map[string
 
 // do runs one request between the hooks. The hooks run without the lock.
 func (m *Memory) do(ctx context.Context, c Call, run func() error) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%s: %w", c.Op, err)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", c.Op, context.Cause(ctx))
 	}
 	m.mu.Lock()
 	m.calls = append(m.calls, c)
