@@ -75,7 +75,9 @@ func Load(ctx context.Context, o Options) (*Session, error) {
 		return nil, hint.Wrap(fmt.Errorf("read the AWS configuration: %w", err),
 			"check AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE and AWS_CA_BUNDLE")
 	}
-	// Set here and not while loading: there it would hide AWS_MAX_ATTEMPTS.
+	// Set here and not while loading: AWS_CA_BUNDLE needs the SDK's own client.
+	cfg.HTTPClient = plainBodies{cfg.HTTPClient}
+	// Likewise: there it would hide AWS_MAX_ATTEMPTS.
 	cfg.Retryer = func() awssdk.Retryer { return s.retryer }
 	s.Config = cfg
 	if cfg.Region == "" {

@@ -3,12 +3,14 @@ package aws
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
 	"time"
 
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
@@ -34,6 +36,7 @@ func newHTTPClient(stall time.Duration) *awshttp.BuildableClient {
 			t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 			t.MaxIdleConnsPerHost = 64
 			t.IdleConnTimeout = min(idleTimeout, stall/2)
+			t.WriteBufferSize = 64 << 10 // plainBodies makes bodies be copied through it
 			t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 				conn, err := dialer.DialContext(ctx, network, address)
 				if err != nil {
@@ -42,6 +45,21 @@ func newHTTPClient(stall time.Duration) *awshttp.BuildableClient {
 				return newRollingConn(conn, stall), nil
 			}
 		})
+}
+
+// plainBodies hides the WriteTo of request bodies. The SDK (smithy-go v1.28.8,
+// ClientHandler.Handle) closes a body as soon as the answer begins; its WriteTo
+// then returns io.EOF to net/http, which may just be looking for more of it,
+// takes that for a failed write, and cuts the connection under the answer.
+type plainBodies struct{ awssdk.HTTPClient }
+
+// Do implements awssdk.HTTPClient.
+func (p plainBodies) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		r = r.Clone(r.Context())
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return p.HTTPClient.Do(r)
 }
 
 // Patient lets the requests made with the returned context wait longer for a
