@@ -40,6 +40,7 @@ type Protocol struct {
 	Catalog Catalog
 	Tag     string
 	Self    Identity
+	Region  string           // of the snapshots, for the commands that messages give; "": whatever is configured
 	Now     func() time.Time // AWS's time; nil: this machine's
 	Settle  time.Duration    // wait between writing a claim and reading it back; 0: 4 s
 	Renew   time.Duration    // between two renewals of an owner; 0: 5 minutes

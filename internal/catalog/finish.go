@@ -156,8 +156,8 @@ func (c *Claim) drop(ctx context.Context, t target) error {
 	}
 	err := fmt.Errorf("tag %s of %s was %s, but %s and %s may stay: %w",
 		c.p.Tag, c.snapshot, t, idTag(c.p.Tag), ownerTag(c.p.Tag), failed)
-	return hint.Wrap(err, fmt.Sprintf("delete them with: aws ec2 delete-tags --resources %s --tags Key=%s Key=%s",
-		c.snapshot, idTag(c.p.Tag), ownerTag(c.p.Tag)))
+	return hint.Wrap(err, fmt.Sprintf("delete them with: aws ec2 delete-tags %s--resources %s --tags Key=%s Key=%s",
+		c.p.region(), c.snapshot, idTag(c.p.Tag), ownerTag(c.p.Tag)))
 }
 
 func (c *Claim) dropOnce(ctx context.Context) error {

@@ -95,10 +95,24 @@ func (c *Claim) withdraw(ctx context.Context, cause error) error {
 		c.leave(ctx, st)
 	}
 	if err != nil && !errors.Is(err, ErrLost) {
-		return hint.Wrap(fmt.Errorf("%w; its tag %s may stay at %q: %w", cause, c.p.Tag, c.to, err), c.restore())
+		return hint.Wrap(&StaysError{
+			Command: c.GiveBackCommand(),
+			err:     fmt.Errorf("%w; its tag %s may stay at %q: %w", cause, c.p.Tag, c.to, err),
+		}, c.restore())
 	}
 	return cause
 }
+
+// StaysError says that a claim was not made, and yet its tags may stay.
+type StaysError struct {
+	Command string // what a person can run to take them back
+	err     error
+}
+
+func (e *StaysError) Error() string { return e.err.Error() }
+
+// Unwrap returns why the claim was not made, and why its tags may stay.
+func (e *StaysError) Unwrap() error { return e.err }
 
 // leave takes our id and owner off a snapshot whose claim we do not have, each by
 // key and value, so that nothing of anybody else's can go. They stand there when
@@ -155,12 +169,32 @@ func (c *Claim) says(st State) string {
 
 // restore is the next step where we could not put the tag back ourselves.
 func (c *Claim) restore() string {
-	show := fmt.Sprintf("look at it with: aws ec2 describe-tags --filters Name=resource-id,Values=%s; if %s is %q, put it back with: ",
-		c.snapshot, c.p.Tag, c.to)
+	return fmt.Sprintf("look at it with: aws ec2 describe-tags %s--filters Name=resource-id,Values=%s; if %s is %q, put it back with: %s",
+		c.p.region(), c.snapshot, c.p.Tag, c.to, c.restoreCommand())
+}
+
+func (c *Claim) restoreCommand() string {
 	if t := c.before(); t.present {
-		return show + fmt.Sprintf("aws ec2 create-tags --resources %s --tags %s", c.snapshot, shellTag(c.p.Tag, t.value))
+		return fmt.Sprintf("aws ec2 create-tags %s--resources %s --tags %s", c.p.region(), c.snapshot, shellTag(c.p.Tag, t.value))
 	}
-	return show + fmt.Sprintf("aws ec2 delete-tags --resources %s --tags Key=%s", c.snapshot, c.p.Tag)
+	return fmt.Sprintf("aws ec2 delete-tags %s--resources %s --tags Key=%s", c.p.region(), c.snapshot, c.p.Tag)
+}
+
+// GiveBackCommand is what a person can run where GiveBack could not do it.
+func (c *Claim) GiveBackCommand() string {
+	if c.combined {
+		return c.restoreCommand()
+	}
+	return fmt.Sprintf("%s && aws ec2 delete-tags %s--resources %s --tags Key=%s Key=%s",
+		c.restoreCommand(), c.p.region(), c.snapshot, idTag(c.p.Tag), ownerTag(c.p.Tag))
+}
+
+// region is a command's option, and a blank behind it.
+func (p *Protocol) region() string {
+	if p.Region == "" {
+		return ""
+	}
+	return "--region " + p.Region + " "
 }
 
 // shellTag writes a tag as an argument of the aws program, in its JSON form where

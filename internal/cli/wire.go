@@ -92,7 +92,7 @@ func (m *migrator) wireVolumes(ctx context.Context, env Env, o MigrateOptions) e
 	m.Run = runstate.NewRunID()
 	m.self = catalog.Identity{Host: instance.ID, Boot: boot, Run: m.Run}
 	m.Protocol = &catalog.Protocol{
-		Catalog: m.Catalog, Tag: o.Tag, Self: m.self, Now: m.session.Now,
+		Catalog: m.Catalog, Tag: o.Tag, Self: m.self, Now: m.session.Now, Region: m.session.Config.Region,
 		Settle: env.Timing.ClaimSettle, Renew: env.Timing.ClaimRenew, Log: m.Log,
 	}
 	m.State, err = runstate.Create(runstate.DefaultDir(), runstate.Header{

@@ -122,7 +122,11 @@ type batch struct {
 // snapshots off the same list.
 func (b *batch) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for range max(1, b.m.Jobs) {
+	workers := max(1, b.m.Jobs)
+	if b.sub.One {
+		workers = 1
+	}
+	for range workers {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				s, ok := b.next(ctx)
@@ -249,9 +253,7 @@ func (m *Migrator) migrateOne(ctx context.Context, s snapshot.Snapshot, req cata
 		if errors.Is(err, catalog.ErrClaimed) {
 			res.Outcome = Skipped
 		}
-		if err := held.Done(); err != nil {
-			res.Left = append(res.Left, err)
-		}
+		res.Left = unclaimed(held, err)
 		return res
 	}
 	work, cancel := context.WithCancelCause(work)
@@ -289,11 +291,25 @@ func (m *Migrator) settle(ctx context.Context, j *job, held *runstate.Intent, er
 		}
 		return
 	}
-	command := fmt.Sprintf("aws ec2 create-tags --resources %s --tags Key=%s,Value=%s", j.s.ID, m.Tag, catalog.Migrate)
+	command := j.claim.GiveBackCommand()
 	j.left(hint.Wrap(fmt.Errorf("tag %s of %s could not be given back: %w", m.Tag, j.s.ID, back), command))
 	if err := held.Stay(back.Error(), command); err != nil {
 		j.left(err)
 	}
+}
+
+// unclaimed settles the state file after a claim that was not made, and returns
+// what stays all the same.
+func unclaimed(held *runstate.Intent, err error) (left []error) {
+	settle := held.Done
+	if stays, ok := errors.AsType[*catalog.StaysError](err); ok {
+		left = append(left, hint.Wrap(errors.New("the tags of the claim may stay"), stays.Command))
+		settle = func() error { return held.Stay(stays.Error(), stays.Command) }
+	}
+	if err := settle(); err != nil {
+		left = append(left, err)
+	}
+	return left
 }
 
 // cleanup is a context for taking things back: alive after ctx has ended, but

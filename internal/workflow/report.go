@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/snapshot"
@@ -117,7 +118,12 @@ func (e *BatchError) Error() string {
 	if e.Failed == 0 {
 		return fmt.Sprintf("%d thing(s) could not be removed; each is named above", e.Left)
 	}
-	return fmt.Sprintf("%d of %d snapshots failed", e.Failed, e.Total)
+	for _, err := range e.Errs {
+		if !errors.Is(err, catalog.ErrClaimed) {
+			return fmt.Sprintf("%d of %d snapshots failed", e.Failed, e.Total)
+		}
+	}
+	return fmt.Sprintf("%d of %d snapshots are claimed elsewhere", e.Failed, e.Total)
 }
 
 // Unwrap lets a caller ask whether all that failed was claimed elsewhere.
