@@ -145,10 +145,10 @@ func TestEncryptionOfTheBucket(t *testing.T) {
 	arn := "arn:aws:kms:us-east-1:111122223333:key/" + key
 	own := "arn:aws:kms:us-east-1:111122223333:key/00000000-0000-4000-8000-0000000000f3" // the account's key for S3
 	for flags, want := range map[string][2]string{
-		"--sse":         {"AES256", ""},
-		"--sse AES256":  {"AES256", ""},
-		"--sse aes256":  {"AES256", ""},
-		"--sse aws:kms": {"aws:kms", own},
+		"--sse":                                 {"AES256", ""},
+		"--sse AES256":                          {"AES256", ""},
+		"--sse aes256":                          {"AES256", ""},
+		"--sse aws:kms":                         {"aws:kms", own},
 		"--sse aws:kms --sse-kms-key-id " + key: {"aws:kms", arn},
 		"--sse aws:kms --sse-kms-key-id " + arn: {"aws:kms", arn},
 	} {

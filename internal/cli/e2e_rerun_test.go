@@ -1,0 +1,331 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"snap-to-s3/internal/aws"
+	"snap-to-s3/internal/aws/s3"
+	"snap-to-s3/internal/awssim"
+	"snap-to-s3/internal/objstore"
+)
+
+// state is what stands in the bucket, by key and ETag.
+func (w *world) state() map[string]string {
+	all := map[string]string{}
+	for _, o := range w.objects() {
+		all[o.Key] = o.ETag + " of " + o.Metadata["snap-to-s3-run"]
+	}
+	return all
+}
+
+// again makes the snapshot wait to be migrated once more.
+func (w *world) again(s subject) {
+	w.t.Helper()
+	if err := w.sim.SetTags(s.ID, s.Tags); err != nil {
+		w.t.Fatal(err)
+	}
+	w.sim.ResetCalls()
+}
+
+func (w *world) called(action string) (n int) {
+	for _, c := range w.sim.Calls() {
+		if c.Action == action {
+			n++
+		}
+	}
+	return n
+}
+
+// put stores an object as another tool would. It sets the environment, so that
+// its test cannot be parallel.
+func (w *world) put(key string, data []byte, metadata map[string]string) {
+	w.t.Helper()
+	for _, kv := range w.sim.Env() {
+		name, value, _ := strings.Cut(kv, "=")
+		w.t.Setenv(name, value)
+	}
+	w.t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	w.t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	ctx := context.Background()
+	session, err := aws.Load(ctx, aws.Options{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	store, err := s3.New(session, testBucket, s3.Options{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	options := objstore.CreateOptions{Metadata: metadata}
+	if info, err := store.Stat(ctx, key); err == nil {
+		options.IfMatch = info.ETag
+	}
+	obj, err := store.Create(ctx, key, options)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := obj.Write(data); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := obj.Commit(ctx); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// says wants an error, on either stream, and a hint below it.
+func (r result) says(t *testing.T, code int, text, hint string) {
+	t.Helper()
+	all := r.stdout + r.stderr
+	if r.code != code || !strings.Contains(all, text) || !strings.Contains(all, "hint: ") || !strings.Contains(all, hint) {
+		t.Errorf("exit code %d, want %d, with %q and the hint %q; got:\n%s", r.code, code, text, hint, all)
+	}
+}
+
+func TestARerunKeepsWhatIsWhole(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awssim.Config{})
+	s := w.noisy(2<<20, awssim.SnapshotSpec{})
+	migrate := []string{"migrate", "--dd", "--all", "--bucket", testBucket}
+	w.ok(migrate...)
+	before := w.state()
+	w.again(s)
+	r := w.ok(migrate...)
+	if !strings.Contains(r.stdout, "0 migrated, 1 kept") || w.called("CreateVolume")+w.called("PutObject") != 0 {
+		t.Errorf("the second run did not keep what was there")
+	}
+	if diff := cmp.Diff(before, w.state()); diff != "" {
+		t.Errorf("the bucket changed (-before +after):\n%s", diff)
+	}
+	w.isMigrated(s)
+	if r := w.ok(migrate...); !strings.Contains(r.stderr, "nothing to do") {
+		t.Errorf("a third run: %s", r.stderr)
+	}
+
+	w.again(s)
+	r = w.ok(append(migrate, "--overwrite")...)
+	if !strings.Contains(r.stdout, "1 migrated, 0 kept") {
+		t.Errorf("--overwrite: %s", r.stdout)
+	}
+	for key, was := range w.state() {
+		if was == before[key] {
+			t.Errorf("--overwrite left %s", key)
+		}
+	}
+	w.isArchived(s, s.key("zstd"))
+	// Another codec is another archive, beside the first.
+	w.again(s)
+	w.ok(append(migrate, "--compression", "lz4")...)
+	w.isArchived(s, s.key("lz4"))
+	w.isArchived(s, s.key("zstd"))
+	w.nothingLeft()
+}
+
+// TestARerunCompletes cuts the first run at each of its objects. What counts is
+// what the second run makes of it.
+func TestARerunCompletes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		refused string // end of the key that cannot be written
+		kept    bool   // the second run needs no --overwrite
+	}{
+		{".image.zstd.json", true},
+		{".img.zstd.json", false},
+		{".img.zstd.entries", false},
+		{".img.zstd", true},
+	} {
+		w := newWorld(t, awssim.Config{})
+		s := w.noisy(1<<20, awssim.SnapshotSpec{})
+		w.sim.SetFault(func(call awssim.Call) awssim.Fault {
+			if call.Action == "PutObject" && strings.HasSuffix(call.Key, c.refused) {
+				return awssim.Fault{Before: &awssim.Error{Status: 403, Code: "AccessDenied"}}
+			}
+			return awssim.Fault{}
+		})
+		migrate := []string{"migrate", "--dd", "--all", "--bucket", testBucket}
+		r := w.run(migrate...)
+		r.says(t, 1, "failed", "")
+		if got := w.sim.Tags(s.ID); !cmp.Equal(got, s.Tags) {
+			t.Errorf("%s refused: tags are %v, were %v", c.refused, got, s.Tags)
+		}
+		w.sim.SetFault(nil)
+		if !c.kept {
+			w.run(migrate...).says(t, 1, "has no archive record", "--overwrite")
+			migrate = append(migrate, "--overwrite")
+		}
+		w.ok(migrate...)
+		w.isArchived(s, s.key("zstd"))
+		w.isMigrated(s)
+		w.nothingLeft()
+	}
+}
+
+func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
+	w := newWorld(t, awssim.Config{})
+	s := w.noisy(1<<20, awssim.SnapshotSpec{})
+	key := s.key("zstd")
+	migrate := []string{"migrate", "--dd", "--all", "--bucket", testBucket}
+	refused := func(why string) {
+		t.Helper()
+		w.again(s)
+		before := w.state()
+		w.run(migrate...).says(t, 1, why, "--overwrite")
+		if diff := cmp.Diff(before, w.state()); diff != "" {
+			t.Errorf("%s: the bucket changed (-before +after):\n%s", why, diff)
+		}
+		if n := w.called("CreateVolume"); n != 0 {
+			t.Errorf("%s: %d volumes were made", why, n)
+		}
+		if got := w.sim.Tags(s.ID); !cmp.Equal(got, s.Tags) {
+			t.Errorf("%s: tags are %v, were %v", why, got, s.Tags)
+		}
+	}
+	w.put(key, []byte("somebody else's"), nil)
+	refused("has no archive record")
+	w.ok(append(migrate, "--overwrite")...)
+	rec := w.isArchived(s, key)
+
+	// Same size, same run, other bytes; same bytes, another run; a record of
+	// another snapshot; an edited record.
+	whole, _ := w.view(key)
+	record, _ := w.view(rec.Key)
+	other := bytes.Clone(whole)
+	other[len(other)/2] ^= 1
+	w.put(key, other, map[string]string{"snap-to-s3-run": rec.Run})
+	refused("its record is of an earlier object")
+	w.put(key, whole, map[string]string{"snap-to-s3-run": "another"})
+	refused("its record is of an earlier object")
+	w.put(key, whole, map[string]string{"snap-to-s3-run": rec.Run})
+	w.put(rec.Key, bytes.Replace(record, []byte(rec.Run), []byte("20170101-000000-aaaaaaaa"), 1), nil)
+	refused("its record cannot be read")
+
+	stranger := w.noisy(1<<20, awssim.SnapshotSpec{VolumeID: "vol-0b1b2c3d4e5f60718"})
+	w.ok("migrate", "--dd", stranger.ID, "--bucket", testBucket)
+	strange, _ := w.view("manifests/" + stranger.key("zstd") + ".json")
+	w.put(rec.Key, strange, nil)
+	refused("its record is of " + stranger.ID)
+
+	w.put(rec.Key, record, nil)
+	w.again(s)
+	if r := w.ok(migrate...); !strings.Contains(r.stdout, "1 kept") {
+		t.Errorf("with its own record again: %s", r.stdout)
+	}
+	w.nothingLeft()
+}
+
+func TestKeptVolumesAreUsedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awssim.Config{})
+	s := w.noisy(2<<20, awssim.SnapshotSpec{})
+	migrate := []string{"migrate", "--dd", "--all", "--bucket", testBucket}
+	w.ok(append(migrate, "--keep-temp-volumes")...)
+	w.isArchived(s, s.key("zstd"))
+	w.isMigrated(s)
+	vols := w.sim.Volumes()
+	if len(vols) != 1 || vols[0].Tags["snap-to-s3"] != "kept" || vols[0].Attachment != "attached" {
+		t.Fatalf("volumes after --keep-temp-volumes: %+v", vols)
+	}
+	if files, err := os.ReadDir(w.stateDir()); err != nil || len(files) > 0 {
+		t.Errorf("a kept volume is nothing unfinished, but the state is %v, %v", files, err)
+	}
+	w.again(s)
+	w.ok(append(migrate, "--overwrite")...)
+	if n := w.called("CreateVolume"); n != 0 {
+		t.Errorf("the second run made %d volumes", n)
+	}
+	w.isArchived(s, s.key("zstd"))
+	w.nothingLeft()
+}
+
+func TestOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awssim.Config{})
+	for range 3 {
+		w.noisy(1<<20, awssim.SnapshotSpec{})
+	}
+	for n := 1; n <= 3; n++ {
+		r := w.ok("migrate", "--dd", "--one", "--bucket", testBucket, "--jobs", "3")
+		if !strings.Contains(r.stdout, "1 migrated, 0 kept, 0 failed") || len(w.objects()) != 4*n {
+			t.Errorf("run %d: %d objects", n, len(w.objects()))
+		}
+	}
+	w.nothingLeft()
+}
+
+func TestFailFast(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		flags    []string
+		migrated int
+	}{
+		{nil, 2},
+		{[]string{"--fail-fast"}, 0},
+	} {
+		w := newWorld(t, awssim.Config{})
+		bad := w.noisy(1<<20, awssim.SnapshotSpec{Fault: awssim.VolumeFault{Fate: awssim.VolumeFails}})
+		others := []subject{w.noisy(1<<20, awssim.SnapshotSpec{}), w.noisy(1<<20, awssim.SnapshotSpec{})}
+		r := w.run(append([]string{"migrate", "--dd", "--all", "--bucket", testBucket}, c.flags...)...)
+		r.says(t, 1, bad.ID+"  failed", "")
+		done := 0
+		for _, s := range others {
+			if w.sim.Tags(s.ID)["snap-to-s3"] == "migrated" {
+				done++
+			}
+		}
+		if got := w.sim.Tags(bad.ID)["snap-to-s3"]; done != c.migrated || got != "migrate" {
+			t.Errorf("%v: %d others were migrated, want %d; the failed one is tagged %q", c.flags, done, c.migrated, got)
+		}
+		w.nothingLeft()
+	}
+}
+
+// TestNothingIsTouched: neither a dry run nor one that is too dear makes a call
+// that changes anything.
+func TestNothingIsTouched(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awssim.Config{})
+	s := w.noisy(1<<20, awssim.SnapshotSpec{})
+	for flags, code := range map[string]int{
+		"--all --dry-run":                         0,
+		"--one --dry-run --output json":           0,
+		"--dry-run " + s.ID:                       0,
+		"--all --max-cost 0.000001":               1,
+		"--all --max-cost 0.000001 --dry-run":     1,
+		"--max-cost 0.000001 " + s.ID:             1,
+		"--all --dry-run --max-cost 100":          0,
+		"--all --max-cost 0.000001 --output json": 1,
+	} {
+		w.sim.ResetCalls()
+		r := w.run(append([]string{"migrate", "--dd", "--bucket", testBucket}, strings.Fields(flags)...)...)
+		if r.code != code {
+			t.Errorf("%s: exit code %d, want %d", flags, r.code, code)
+		}
+		if code != 0 && !strings.Contains(r.stderr, "more than --max-cost allows") {
+			t.Errorf("%s: said %q", flags, r.stderr)
+		}
+		if strings.Contains(flags, "--dry-run") && code == 0 && !strings.Contains(r.stdout, s.ID) {
+			t.Errorf("%s: no plan of the snapshot", flags)
+		}
+		calls := w.sim.Calls()
+		for _, c := range calls {
+			switch c.Action {
+			case "DescribeSnapshots", "HeadBucket", "HeadObject", "GetObject":
+			default:
+				if c.Service != "imds" {
+					t.Errorf("%s: called %s", flags, c)
+				}
+			}
+		}
+		if len(calls) == 0 {
+			t.Errorf("%s: the account was not asked at all", flags)
+		}
+	}
+	if files, err := filepath.Glob(filepath.Join(w.stateDir(), "*")); err != nil || len(files) > 0 {
+		t.Errorf("state files: %v, %v", files, err)
+	}
+}
