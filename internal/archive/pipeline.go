@@ -183,7 +183,7 @@ func readError(ctx context.Context, n, want int, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case err == io.EOF, err == nil && n != want:
+	case errors.Is(err, io.EOF), err == nil && n != want:
 		return fmt.Errorf("only %d bytes came: %w", n, io.ErrUnexpectedEOF)
 	}
 	return err

@@ -123,7 +123,7 @@ func TestExplainNoAnswer(t *testing.T) {
 
 func TestNoCredentials(t *testing.T) {
 	nobody := serve(t, http.NotFound)
-	s := load(t, nobody.URL, aws.Options{})
+	load(t, nobody.URL, aws.Options{})
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	s, err := aws.Load(t.Context(), aws.Options{Region: "us-east-1"})

@@ -197,7 +197,7 @@ func TestImageCopy(t *testing.T) {
 // each other as at EC2, nothing is at odds, and a client can always clean up.
 func TestVolumeStateMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp("", "awssim-states-")
+		dir, err := os.MkdirTemp("", "awssim-states-") //nolint:usetesting // rapid's T has no TempDir, and each case needs its own
 		if err != nil {
 			t.Fatal(err)
 		}

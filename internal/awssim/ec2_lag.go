@@ -3,7 +3,6 @@ package awssim
 import (
 	"encoding/xml"
 	"maps"
-	"math"
 	"time"
 )
 
@@ -13,9 +12,6 @@ type Lag struct {
 	Reads int
 	For   time.Duration
 }
-
-// never is longer than any run.
-const never = time.Duration(math.MaxInt64)
 
 // wait is a lag under way. It runs by the host's clock, since a test may move
 // the server's.

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 )
@@ -84,7 +83,7 @@ func cut[T any](p ec2Page, items []T, key func(T) string) (page []T, token strin
 
 // queryDigest names a query without its place in the pages.
 func queryDigest(c *call) string {
-	q := url.Values(maps.Clone(c.form))
+	q := maps.Clone(c.form)
 	q.Del("NextToken")
 	q.Del("MaxResults")
 	sum := sha256.Sum256([]byte(q.Encode()))

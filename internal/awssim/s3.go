@@ -9,8 +9,6 @@ import (
 	"sync"
 )
 
-const s3Namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
-
 // Bucket is a bucket of the account.
 type Bucket struct {
 	Name   string
@@ -161,12 +159,14 @@ func (s *Server) routeBucket(method string, has func(string) bool) (s3Route, boo
 	case has("uploads"):
 		return s3Route{
 			"ListMultipartUploads", "s3:ListBucketMultipartUploads",
-			[]string{"uploads", "prefix", "key-marker", "upload-id-marker", "max-uploads", "encoding-type"}, s.listUploads,
+			[]string{"uploads", "prefix", "key-marker", "upload-id-marker", "max-uploads", "encoding-type"},
+			s.listUploads,
 		}, true
 	case has("list-type"):
 		return s3Route{
 			"ListObjectsV2", "s3:ListBucket",
-			[]string{"list-type", "prefix", "delimiter", "max-keys", "continuation-token", "start-after", "encoding-type", "fetch-owner"}, s.listObjects,
+			[]string{"list-type", "prefix", "delimiter", "max-keys", "continuation-token", "start-after", "encoding-type", "fetch-owner"},
+			s.listObjects,
 		}, true
 	}
 	return s3Route{}, false

@@ -20,7 +20,7 @@ func (s *Server) createVolume(c *call) (any, *apiError) {
 	if len(token) > 64 || strings.ContainsFunc(token, func(r rune) bool { return r > 126 }) {
 		return nil, ec2Error("InvalidParameterValue", "The client token is longer than 64 characters or not ASCII.")
 	}
-	asked := url.Values(maps.Clone(c.form))
+	asked := maps.Clone(c.form)
 	for _, k := range []string{"ClientToken", "Action", "Version", "DryRun"} {
 		asked.Del(k)
 	}

@@ -215,7 +215,7 @@ func (f *File) readError(err error, off int64) error {
 	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 		err = pathErr.Err // the rest is in ReadError
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("it has become shorter than %d bytes: %w", f.size, io.ErrUnexpectedEOF)
 	}
 	return &ReadError{f.name, off, err}

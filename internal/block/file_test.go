@@ -64,10 +64,14 @@ func TestFileReads(t *testing.T) {
 			want int
 			err  error
 		}{
-			{0, 0, 0, nil}, {f.Size(), 0, 0, nil},
-			{f.Size(), 1, 0, io.EOF}, {f.Size() + 99, 5, 0, io.EOF},
-			{f.Size() - 10, 20, 10, io.EOF}, {f.Size() - 10, 10, 10, nil},
-			{17, 2*Size + 3, 2*Size + 3, nil}, {0, 4 * Size, len(content), io.EOF},
+			{0, 0, 0, nil},
+			{f.Size(), 0, 0, nil},
+			{f.Size(), 1, 0, io.EOF},
+			{f.Size() + 99, 5, 0, io.EOF},
+			{f.Size() - 10, 20, 10, io.EOF},
+			{f.Size() - 10, 10, 10, nil},
+			{17, 2*Size + 3, 2*Size + 3, nil},
+			{0, 4 * Size, len(content), io.EOF},
 		} {
 			p := make([]byte, x.n)
 			n, err := read(t.Context(), p, x.off)

@@ -1,5 +1,3 @@
-// Package catalog says which snapshots there are, what their tags say of them,
-// and whose they are while they are worked on.
 package catalog
 
 import (

@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	// MaxTags is how many tags of its owner's a resource has at most, and
-	// MaxKey the longest key in characters (EC2 API reference, CreateTags).
+	// MaxTags is how many tags of its owner's a resource has at most (EC2 API
+	// reference, CreateTags).
 	MaxTags = 50
-	MaxKey  = 127
+	// MaxKey is the longest key of a tag in characters (the same).
+	MaxKey = 127
 
 	// Live is how long after its last renewal an owner is taken for alive.
 	Live = 60 * time.Minute

@@ -236,7 +236,8 @@ func TestClaimRefuses(t *testing.T) {
 		hint    string
 	}{
 		{
-			"taken since it was listed", map[string]string{"t": "migrating", "t-id": "7", "t-owner": ownerAt(beta, bubble.Add(-4*time.Minute), "migrate")},
+			"taken since it was listed",
+			map[string]string{"t": "migrating", "t-id": "7", "t-owner": ownerAt(beta, bubble.Add(-4*time.Minute), "migrate")},
 			migrate(), true,
 			`no longer marked "migrate": claimed elsewhere: its tag t is "migrating", owner i-0bbbbbbbbbbbbbbbb, run 20260301-101600-bbbbbbbb, renewed 4m0s ago`, "",
 		},
@@ -244,7 +245,8 @@ func TestClaimRefuses(t *testing.T) {
 		{"mark taken off", nil, migrate(), true, `it has no tag t`, ""},
 		{"in one value", map[string]string{"t": "migrating 7 " + ownerAt(beta, bubble, "migrate")}, migrate(), true, `renewed 0s ago`, ""},
 		{
-			"named, owner alive", map[string]string{"t": "migrating", "t-id": "7", "t-owner": ownerAt(beta, bubble.Add(-59*time.Minute), "migrate")},
+			"named, owner alive",
+			map[string]string{"t": "migrating", "t-id": "7", "t-owner": ownerAt(beta, bubble.Add(-59*time.Minute), "migrate")},
 			named(), true, `owner i-0bbbbbbbbbbbbbbbb, run 20260301-101600-bbbbbbbb, renewed 59m0s ago`, "60 minutes",
 		},
 		{"named, owner alive, in one value", map[string]string{"t": "migrating 7 " + ownerAt(beta, bubble, "-")}, named(), true, beta.Run, "60 minutes"},
@@ -255,7 +257,8 @@ func TestClaimRefuses(t *testing.T) {
 		{"not a value for work", map[string]string{"t": "migrate"}, catalog.ClaimRequest{Snapshot: snapshot.Snapshot{ID: id}, From: "migrate", To: "x"}, false, `"x"`, ""},
 		{
 			"unknown snapshot", nil,
-			catalog.ClaimRequest{Snapshot: snapshot.Snapshot{ID: "snap-00000000"}, From: "migrate", To: "migrating"}, false, "snap-00000000", "",
+			catalog.ClaimRequest{Snapshot: snapshot.Snapshot{ID: "snap-00000000"}, From: "migrate", To: "migrating"},
+			false, "snap-00000000", "",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

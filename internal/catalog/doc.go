@@ -1,3 +1,6 @@
+// Package catalog says which snapshots there are, what their tags say of them,
+// and whose they are while they are worked on.
+//
 // # Claims
 //
 // EC2 has no compare-and-swap for tags, so a claim is a dance: read the tags,

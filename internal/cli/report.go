@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -67,11 +66,11 @@ func (r *textReport) Cost(t workflow.Totals) {
 
 // Object implements workflow.Reporter.
 func (r *textReport) Object(o workflow.ObjectResult) {
-	level := slog.LevelDebug // entries and records: small, and always the same three
+	log := r.log.Debug // entries and records: small, and always the same three
 	if o.Role == workflow.RoleArchive {
-		level = slog.LevelInfo
+		log = r.log.Info
 	}
-	r.log.Log(context.Background(), level, "stored", "snapshot", string(o.Snapshot), "key", o.Info.Key, "bytes", o.Info.Size)
+	log("stored", "snapshot", string(o.Snapshot), "key", o.Info.Key, "bytes", o.Info.Size)
 }
 
 // Note implements workflow.Reporter.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,10 +87,11 @@ func TestWeReadThePrograms(t *testing.T) {
 // corpus is text, Go source and a binary, as they are on the machine.
 func corpus(t *testing.T) map[string][]byte {
 	t.Helper()
-	root := runtime.GOROOT()
-	if root == "" {
-		t.Skip("no GOROOT to take a corpus from")
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Skipf("no Go toolchain to take a corpus from: %v", err)
 	}
+	root := strings.TrimSpace(string(out))
 	const each = 2 << 20
 	parts := map[string][]byte{}
 	for name, suffix := range map[string]string{"source": ".go", "text": ".txt"} {

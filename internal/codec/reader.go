@@ -67,8 +67,8 @@ func (d *reader) open() error {
 }
 
 func (d *reader) explain(err error) error {
-	if err == io.EOF {
-		return err
+	if errors.Is(err, io.EOF) {
+		return io.EOF
 	}
 	return fmt.Errorf("decode %s: %w", d.name, err)
 }
@@ -83,7 +83,7 @@ func (d *reader) Close() error {
 }
 
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

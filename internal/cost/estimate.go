@@ -200,11 +200,12 @@ type bill struct {
 }
 
 // of prices so many units of an item, or notes that it has no price. A unit of
-// GiB or GiB-month takes bytes; further factors multiply, per divides beside it.
-func (b *bill) of(i item, amount int64, factors ...int64) Money {
-	return b.per(1, i, amount, factors...)
+// GiB or GiB-month takes bytes.
+func (b *bill) of(i item, amount int64) Money {
+	return b.per(1, i, amount)
 }
 
+// per is of, multiplied by the factors and divided by per.
 func (b *bill) per(per int64, i item, amount int64, factors ...int64) Money {
 	p, ok := b.table.prices[i]
 	if !ok {

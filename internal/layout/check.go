@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// ErrNewer: a later format than this program knows.
+// ErrNewer says: a later format than this program knows.
 var ErrNewer = errors.New("written in a newer format than this program reads")
 
 func (r *ArchiveRecord) check() error {

@@ -61,7 +61,7 @@ func NewEntriesWriter(w io.Writer, h EntriesHeader) *EntriesWriter {
 		return e
 	}
 	if e.tally, e.err = newTally(h); e.err != nil {
-		e.fail(e.err)
+		e.err = e.fail(e.err)
 		return e
 	}
 	// Rows are mostly hashes, from which no level gets more than the 25 % that

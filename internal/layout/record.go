@@ -195,7 +195,7 @@ func DecodeSnapshotRecord(data []byte) (SnapshotRecord, error) {
 	return r, nil
 }
 
-// ErrDamaged: the bytes are not what was written: cut, changed, or never a
+// ErrDamaged says: the bytes are not what was written: cut, changed, or never a
 // record or entries of this tool.
 var ErrDamaged = errors.New("damaged")
 

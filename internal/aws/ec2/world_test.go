@@ -107,7 +107,7 @@ func (w *world) connect(stall time.Duration) {
 		case "SNAP_TO_S3_SYS_ROOT":
 			w.sysRoot = v
 		}
-		if err := os.Setenv(k, v); err != nil { //nolint:usetesting // t.Setenv forbids parallel tests
+		if err := os.Setenv(k, v); err != nil {
 			w.t.Fatal(err)
 		}
 	}

@@ -77,8 +77,11 @@ func (v Versitygw) run(t testing.TB, program string, args []string) {
 	if err := server.Start(); err != nil {
 		t.Fatalf("start %s: %v", program, err)
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- server.Wait() }()
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		_ = server.Wait() // killed below, or ended by itself, which the log tells
+	}()
 	t.Cleanup(func() {
 		_ = server.Process.Kill() // it may have ended by itself, which the log below tells
 		<-exited
