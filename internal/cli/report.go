@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
@@ -106,15 +105,22 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 	}
 }
 
+func snapshots(n int) string {
+	if n == 1 {
+		return "1 snapshot"
+	}
+	return fmt.Sprintf("%d snapshots", n)
+}
+
 // Summary writes the last line.
 func (r *textReport) Summary(s workflow.Summary, _ error) {
 	if r.dryRun {
-		r.say("%d snapshots, %s; nothing was touched", s.Planned, ui.Bytes(s.Plain))
+		r.say("%s, %s; nothing was touched", snapshots(s.Planned), ui.Bytes(s.Plain))
 		for _, line := range costLines(s.Cost) {
 			r.say("%s", line)
 		}
 		return
 	}
 	r.say("%d migrated, %d kept, %d failed, %d skipped; %s read, %s stored in %s; retries: %d",
-		s.Migrated, s.Kept, s.Failed, s.Skipped, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed.Round(time.Second)), s.Retries)
+		s.Migrated, s.Kept, s.Failed, s.Skipped, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed), s.Retries)
 }
