@@ -207,6 +207,9 @@ func TestTrace(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	if part := s.Calls()[1]; part.Part != 1 || part.Bucket != "demo" || part.Key != "vol-1/k" {
+		t.Errorf("S3 call: %+v", part)
+	}
 	if last := s.Calls()[4]; last.Target != "snap-0123456789abcdef0" || last.Status != 400 {
 		t.Errorf("EC2 call: %+v", last)
 	}

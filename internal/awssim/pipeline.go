@@ -271,7 +271,10 @@ func (s *Server) lineOf(c *call) Call {
 		line.Summary = ec2Summary(c.form)
 	}
 	if c.Service == "s3" {
-		line.Bucket, line.Key, line.Part = c.s3.bucketName, c.s3.key, c.s3.part
+		line.Bucket, line.Key = c.s3.bucketName, c.s3.key
+		if c.Action == "UploadPart" {
+			line.Part, _ = strconv.Atoi(c.s3.query.Get("partNumber")) // what is no number is refused later
+		}
 		return line
 	}
 	for _, name := range []string{"ResourceId.1", "VolumeId", "VolumeId.1", "SnapshotId", "SnapshotId.1", "InstanceId", "InstanceId.1"} {

@@ -44,7 +44,6 @@ type s3Call struct {
 	conf            Bucket  // the bucket's settings when the call came
 	query           url.Values
 	route           s3Route
-	part            int
 	length          int64       // of the payload, decoded
 	trailer         http.Header // behind the payload, filled at its end
 }

@@ -27,8 +27,10 @@ func shortTiming() Timing {
 	return Timing{
 		ClaimSettle: 50 * time.Millisecond, ClaimRenew: 5 * time.Second,
 		Poll: 5 * time.Millisecond, PollMax: 50 * time.Millisecond,
+		VolumeSettle: 200 * time.Millisecond, VolumeCall: 10 * time.Second,
 		VolumeWait: 5 * time.Second, AttachWait: 5 * time.Second,
 		DeviceWait: 5 * time.Second, DetachWait: 5 * time.Second,
+		Stall: 2 * time.Second, MaxBackoff: 20 * time.Millisecond,
 		ProgressInterval: time.Second, CleanupTimeout: 10 * time.Second,
 	}
 }

@@ -35,8 +35,10 @@ type Env struct {
 type Timing struct {
 	ClaimSettle, ClaimRenew          time.Duration
 	Poll, PollMax                    time.Duration // between two looks at a volume
+	VolumeSettle, VolumeCall         time.Duration // how old EC2's view can be; one call
 	VolumeWait, AttachWait           time.Duration
 	DeviceWait, DetachWait           time.Duration
+	Stall, MaxBackoff                time.Duration // of connections to AWS
 	ProgressInterval, CleanupTimeout time.Duration
 }
 

@@ -36,7 +36,10 @@ type migrator struct {
 // before anything is touched: the region of the bucket and, unless nothing will
 // be touched, which instance this is.
 func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logger) (*migrator, error) {
-	session, err := aws.Load(ctx, aws.Options{Region: o.Region, S3Endpoint: o.EndpointURL, Log: log})
+	session, err := aws.Load(ctx, aws.Options{
+		Region: o.Region, S3Endpoint: o.EndpointURL, Log: log,
+		Stall: env.Timing.Stall, MaxBackoff: env.Timing.MaxBackoff,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +110,7 @@ func (m *migrator) wireVolumes(ctx context.Context, env Env, o MigrateOptions) e
 		Protocol: m.Protocol, State: m.State, Log: m.Log,
 		Timing: ec2.Timing{
 			Poll: env.Timing.Poll, PollMax: env.Timing.PollMax,
+			Settle: env.Timing.VolumeSettle, Call: env.Timing.VolumeCall,
 			VolumeWait: env.Timing.VolumeWait, AttachWait: env.Timing.AttachWait,
 			DeviceWait: env.Timing.DeviceWait, DetachWait: env.Timing.DetachWait,
 		},
@@ -114,7 +118,8 @@ func (m *migrator) wireVolumes(ctx context.Context, env Env, o MigrateOptions) e
 	return nil
 }
 
-// warnOfDeadRuns names what runs of this host that were killed have left.
+// warnOfDeadRuns names what earlier runs of this host have left: they were
+// killed, or AWS refused to take it back.
 func (m *migrator) warnOfDeadRuns() {
 	runs, err := runstate.List(runstate.DefaultDir())
 	if err != nil {
@@ -124,8 +129,11 @@ func (m *migrator) warnOfDeadRuns() {
 		if run.Live || run.Header.Host != m.self.Host {
 			continue
 		}
+		if run.Err != nil {
+			m.Log.Warn("an earlier run's state file cannot be read whole", "err", run.Err)
+		}
 		for _, e := range run.Left {
-			m.Log.Warn("left by a run that was killed", "run", run.Header.Run, "kind", e.Kind, "what", fmt.Sprint(e.Fields), "command", e.Command, "file", run.Path)
+			m.Log.Warn("left behind by an earlier run", "run", run.Header.Run, "kind", e.Kind, "what", fmt.Sprint(e.Fields), "command", e.Command, "file", run.Path)
 		}
 	}
 }

@@ -105,8 +105,20 @@ func (w *world) run(args ...string) result {
 		w.t.Fatal(waitErr)
 	}
 	r := result{cmd.ProcessState.ExitCode(), out.String(), err.String()}
+	noSecrets(w.t, cmd, r.stdout+r.stderr)
 	w.t.Logf("$ snap-to-s3 %s\n%s%s(exit %d)", strings.Join(args, " "), r.stdout, r.stderr, r.code)
 	return r
+}
+
+// noSecrets wants no credential of the command in what it printed.
+func noSecrets(t *testing.T, cmd *exec.Cmd, text string) {
+	t.Helper()
+	for _, kv := range cmd.Env {
+		name, value, _ := strings.Cut(kv, "=")
+		if (name == "AWS_SECRET_ACCESS_KEY" || name == "AWS_SESSION_TOKEN") && value != "" && strings.Contains(text, value) {
+			t.Errorf("the output has %s in it", name)
+		}
+	}
 }
 
 // ok runs snap-to-s3 and wants exit code 0.

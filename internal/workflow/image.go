@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"snap-to-s3/internal/archive"
+	"snap-to-s3/internal/block"
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
@@ -113,7 +114,11 @@ func (j *job) archive(ctx context.Context, found found) (rec *layout.ArchiveReco
 		Codec: j.m.Codec, Progress: advance(j.task),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("copy %s of %s: %w", vol.ID(), j.s.ID, err)
+		err = fmt.Errorf("copy %s of %s: %w", vol.ID(), j.s.ID, err)
+		if _, ok := errors.AsType[*block.ReadError](err); ok {
+			err = hint.Wrap(err, "run the command again, which reads a fresh volume; where it fails at the same place, the snapshot itself cannot be read: ask AWS support")
+		}
+		return nil, err
 	}
 	j.log.Info("read and compressed", "bytes", written.Plain, "stored_bytes", written.Stored, "elapsed", time.Since(started))
 	// All is read: the volume costs money and is of no more use.
@@ -240,15 +245,15 @@ func advance(t Task) func(int64) {
 func (u *upload) commit(ctx context.Context, w archive.ImageResult) (*layout.ArchiveRecord, error) {
 	j := u.j
 	j.task.Stage("committing")
-	info, err := j.commit(ctx, u.archive, j.res.Key)
+	info, err := j.commit(ctx, u.archive)
 	if err != nil {
 		return nil, err
 	}
 	if info.Size != w.Stored {
-		return nil, fmt.Errorf("s3://%s/%s has %d bytes, %d were sent", j.m.Bucket, j.res.Key, info.Size, w.Stored)
+		return nil, j.unfinished(fmt.Errorf("the store says that it has %d bytes of %d", info.Size, w.Stored))
 	}
 	j.m.Report.Object(ObjectResult{j.s.ID, j.m.Bucket, info, w.Plain, RoleArchive})
-	einfo, err := j.commit(ctx, u.entries, j.name().EntriesKey())
+	einfo, err := j.commit(ctx, u.entries)
 	if err != nil {
 		return nil, j.unfinished(err)
 	}
@@ -262,15 +267,11 @@ func (u *upload) commit(ctx context.Context, w archive.ImageResult) (*layout.Arc
 }
 
 // commit makes one object visible, if the snapshot is still ours.
-func (j *job) commit(ctx context.Context, w objstore.Writer, key string) (objstore.Info, error) {
+func (j *job) commit(ctx context.Context, w objstore.Writer) (objstore.Info, error) {
 	if err := j.claim.Check(ctx); err != nil {
 		return objstore.Info{}, err
 	}
-	info, err := w.Commit(ctx)
-	if err != nil {
-		return info, fmt.Errorf("store s3://%s/%s: %w", j.m.Bucket, key, err)
-	}
-	return info, nil
+	return w.Commit(ctx) // its error names the object
 }
 
 // unfinished names an archive that stands in the bucket without its record:
@@ -332,5 +333,5 @@ func (j *job) put(ctx context.Context, key string, body []byte, o objstore.Creat
 	if _, err := w.Write(body); err != nil {
 		return objstore.Info{}, fmt.Errorf("store s3://%s/%s: %w", j.m.Bucket, key, err)
 	}
-	return j.commit(ctx, w, key)
+	return j.commit(ctx, w)
 }
