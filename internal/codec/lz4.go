@@ -2,7 +2,6 @@ package codec
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 
 	"github.com/pierrec/lz4/v4"
@@ -20,18 +19,18 @@ const (
 	lz4FrameExtra = lz4HeaderSize + 4 + 4 + 4 // header, block length, end mark, checksum
 )
 
-// openLZ4 maps levels as the lz4 program does: 1 and 2 are its fast mode, which
-// pierrec's CompressorCCompat writes byte for byte; from 3 on hash chains are
-// searched to a depth that doubles with each level.
+// openLZ4 maps levels as the lz4 program does (until its 1.9): 1 and 2 are its
+// fast mode; from 3 on hash chains are searched to a depth that doubles with each
+// level.
 func openLZ4(level int) implementation {
 	return implementation{
 		zeroShare: 0.004,
 		bound:     func(n int) int { return lz4.CompressBlockBound(n) + lz4FrameExtra },
 		encoder: func() (Encoder, error) {
 			if level <= 2 {
-				return &lz4Encoder{compress: fastBlock(&lz4.CompressorCCompat{})}, nil
+				return &lz4Encoder{compress: fastBlock(&fastMatcher{})}, nil
 			}
-			return &lz4Encoder{compress: hcBlock(newHCMatcher(level))}, nil
+			return &lz4Encoder{compress: newHCMatcher(level).compress}, nil
 		},
 	}
 }
@@ -39,7 +38,7 @@ func openLZ4(level int) implementation {
 // lz4Encoder writes frames of one block. compress appends src as a block to
 // dst, which has the room.
 type lz4Encoder struct {
-	compress func(dst, src []byte) ([]byte, error)
+	compress func(dst, src []byte) []byte
 }
 
 func (e *lz4Encoder) AppendFrame(dst, src []byte) ([]byte, error) {
@@ -50,10 +49,7 @@ func (e *lz4Encoder) AppendFrame(dst, src []byte) ([]byte, error) {
 	frame = appendLZ4Header(frame, len(src))
 	if len(src) > 0 {
 		at := len(frame)
-		var err error
-		if frame, err = e.compress(append(frame, 0, 0, 0, 0), src); err != nil {
-			return dst, fmt.Errorf("compress an lz4 block of %d bytes: %w", len(src), err)
-		}
+		frame = e.compress(append(frame, 0, 0, 0, 0), src)
 		size := uint32(len(frame) - at - 4)
 		if int(size) >= len(src) { // the format wants such a block stored as it is
 			frame = append(frame[:at+4], src...)
@@ -78,16 +74,9 @@ func appendLZ4Header(dst []byte, size int) []byte {
 	return append(dst, byte(xxh32(dst[at:])>>8))
 }
 
-func fastBlock(c *lz4.CompressorCCompat) func(dst, src []byte) ([]byte, error) {
-	return func(dst, src []byte) ([]byte, error) {
-		n, err := c.CompressBlock(src, dst[len(dst):cap(dst)])
-		if err != nil {
-			return dst, err
-		}
-		return dst[:len(dst)+n], nil
+func fastBlock(c *fastMatcher) func(dst, src []byte) []byte {
+	return func(dst, src []byte) []byte {
+		n := c.compress(dst[len(dst):cap(dst)], src)
+		return dst[:len(dst)+n]
 	}
-}
-
-func hcBlock(c *hcMatcher) func(dst, src []byte) ([]byte, error) {
-	return func(dst, src []byte) ([]byte, error) { return c.compress(dst, src), nil }
 }
