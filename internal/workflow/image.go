@@ -277,8 +277,8 @@ func (j *job) commit(ctx context.Context, w objstore.Writer) (objstore.Info, err
 // unfinished names an archive that stands in the bucket without its record:
 // nothing takes it for whole, but a rerun must be told to replace it.
 func (j *job) unfinished(err error) error {
-	return hint.Wrap(fmt.Errorf("%w; s3://%s/%s stands without its record and does not count as an archive", err, j.m.Bucket, j.res.Key),
-		"run again with --overwrite to replace it")
+	return hint.Wrap(fmt.Errorf("%w; s3://%s/%s stands without its record, does not count as an archive, and is only replaced with --overwrite",
+		err, j.m.Bucket, j.res.Key), "run again with --overwrite to replace it")
 }
 
 func (j *job) putArchiveRecord(ctx context.Context, rec *layout.ArchiveRecord) error {

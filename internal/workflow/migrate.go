@@ -292,7 +292,8 @@ func (m *Migrator) settle(ctx context.Context, j *job, held *runstate.Intent, er
 		return
 	}
 	command := j.claim.GiveBackCommand()
-	j.left(hint.Wrap(fmt.Errorf("tag %s of %s could not be given back: %w", m.Tag, j.s.ID, back), command))
+	// In the text, since the error's own hint is about why it could not be.
+	j.left(fmt.Errorf("tag %s of %s could not be given back: %w; put it back with: %s", m.Tag, j.s.ID, back, command))
 	if err := held.Stay(back.Error(), command); err != nil {
 		j.left(err)
 	}

@@ -136,7 +136,7 @@ func TestStuckInDetachingIsNamed(t *testing.T) {
 	w.timing.DetachWait = 200 * time.Millisecond
 	v := w.mustOpen()
 	err := v.Release(t.Context())
-	w.checkError(err, []string{"remove volume " + string(v.ID()), "still detaching after 200ms"}, "")
+	w.checkError(err, []string{"remove volume " + string(v.ID()), "still detaching after 200ms"}, "lsof")
 	w.leftIsNamed(err)
 }
 

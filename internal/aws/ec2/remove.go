@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"snap-to-s3/internal/aws"
+	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/runstate"
 )
 
@@ -127,7 +128,8 @@ func (t *volume) remove(ctx context.Context, last func(context.Context) (bool, e
 		return last(ctx)
 	})
 	if still := late(err, "it is still %s after %s", state, v.cfg.Timing.DetachWait); still != nil {
-		err = still
+		err = hint.Wrap(still, "where it does not go by itself, see whether something holds the device (lsof, mount); "+
+			"aws ec2 detach-volume --force is the last resort")
 	}
 	return t.end(ctx, err, "remove volume "+string(t.id))
 }
