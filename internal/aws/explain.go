@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"regexp"
 	"strings"
@@ -113,7 +114,7 @@ const (
 // reference ("Error responses") and the EBS user guide spell them.
 func kindOf(code string) kind {
 	switch code {
-	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired":
+	case "ExpiredToken", "ExpiredTokenException", codeExpired, "TokenRefreshRequired":
 		return kindExpired
 	case "RequestTimeTooSkewed", "RequestInTheFuture":
 		return kindClock
@@ -129,7 +130,11 @@ func kindOf(code string) kind {
 }
 
 func explainAnswer(err error, a answer) (why, next string) {
-	switch kindOf(a.code) {
+	kind := kindOf(a.code)
+	if a.code == codeExpired && signedAtAnotherTime(err) {
+		kind = kindClock
+	}
+	switch kind {
 	case kindExpired:
 		return "the AWS credentials have expired (" + a.code + ")", hintExpired
 	case kindClock:
@@ -224,6 +229,10 @@ func explainConnection(err error) (why, next string) {
 	}
 	operation, isNet := errors.AsType[*net.OpError](err)
 	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "the answer was cut off", hintNetwork
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+		return "the connection was cut", hintNetwork
 	case isNet && errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("nothing listens at %v: connection refused", operation.Addr), hintNetwork
 	case isNet && operation.Timeout():

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,6 +119,70 @@ func TestExplainNoAnswer(t *testing.T) {
 		if got == nil || !strings.HasPrefix(got.Error(), c.want) || !strings.Contains(hint.Of(got), c.hint) {
 			t.Errorf("got  %v\nwant %s\nhint %q, want one with %q", got, c.want, hint.Of(got), c.hint)
 		}
+	}
+}
+
+// What a server cuts is told as that, and tried again.
+func TestCutConnections(t *testing.T) {
+	t.Setenv("AWS_MAX_ATTEMPTS", "2")
+	for name, c := range map[string]struct {
+		answer func(http.ResponseWriter)
+		want   string
+	}{
+		"before the answer": {func(http.ResponseWriter) {}, "read k: the connection was cut, 2 times in a row"},
+		"in the answer": {func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "1000")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte("<Error><Code>NoSuch"))
+			w.(http.Flusher).Flush()
+		}, "read k: the answer was cut off, 2 times in a row"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var calls atomic.Int64
+			server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				calls.Add(1)
+				c.answer(w)
+				panic(http.ErrAbortHandler)
+			})
+			err := aws.Explain(get(t.Context(), load(t, server.URL, aws.Options{})), "read k")
+			if err == nil || err.Error() != c.want || hint.Of(err) == "" || calls.Load() != 2 {
+				t.Errorf("got %v, hint %q, %d calls; want %s, 2 calls", err, hint.Of(err), calls.Load(), c.want)
+			}
+		})
+	}
+}
+
+// EC2 has one word for expired credentials and for a wrong clock; the answer's
+// date tells which, and a wrong clock is made up for.
+func TestRequestExpired(t *testing.T) {
+	for name, c := range map[string]struct {
+		skew        time.Duration
+		calls       int64
+		want, hints string
+	}{
+		"credentials":  {0, 1, "read k: the AWS credentials have expired (RequestExpired)", "new credentials"},
+		"clock behind": {time.Hour, 2, "", ""},
+		"clock ahead":  {-time.Hour, 2, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var calls atomic.Int64
+			server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				calls.Add(1)
+				now := time.Now().Add(c.skew)
+				w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
+				signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+				if err != nil || c.skew == 0 || now.Sub(signed).Abs() > 15*time.Minute {
+					answer(w, 400, "RequestExpired", "Request has expired.")
+				}
+			})
+			err := get(t.Context(), load(t, server.URL, aws.Options{}))
+			if calls.Load() != c.calls || (err == nil) != (c.want == "") {
+				t.Errorf("%v after %d calls, want %q after %d", err, calls.Load(), c.want, c.calls)
+			}
+			if explained := aws.Explain(err, "read k"); err != nil && (explained.Error() != c.want || !strings.Contains(hint.Of(explained), c.hints)) {
+				t.Errorf("got %v, hint %q", explained, hint.Of(explained))
+			}
+		})
 	}
 }
 

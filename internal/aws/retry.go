@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +15,7 @@ import (
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // How long a failing service is put up with. Eight attempts with doubling,
@@ -51,7 +54,7 @@ func newRetryer(maxBackoff time.Duration) *retryer {
 		o.Backoff = retry.NewExponentialJitterBackoff(maxBackoff)
 		o.RateLimiter = ratelimit.None
 		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(hopeless)}, o.Retryables...)
-		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: codes})
+		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: codes}, retry.IsErrorRetryableFunc(passing))
 		o.Throttles = append(o.Throttles, retry.ThrottleErrorCode{Codes: codes})
 	}), budget: budget{tokens: budgetSize}}
 }
@@ -63,6 +66,38 @@ func hopeless(err error) awssdk.Ternary {
 		return awssdk.FalseTernary
 	}
 	return awssdk.UnknownTernary
+}
+
+// passing finds what the SDK would not try again although it can get better: an
+// answer that was cut off, which is like a connection that was, and EC2's word
+// for a clock that is wrong. The SDK signs the next attempt by the server's time.
+func passing(err error) awssdk.Ternary {
+	if errors.Is(err, io.ErrUnexpectedEOF) || Code(err) == codeExpired && signedAtAnotherTime(err) {
+		return awssdk.TrueTernary
+	}
+	return awssdk.UnknownTernary
+}
+
+// codeExpired is what EC2 answers to expired credentials, and to requests that
+// are not of now (EC2 API reference, "Error codes").
+const codeExpired = "RequestExpired"
+
+// clockTolerance is less than AWS's 15 minutes, and more than an answer takes.
+const clockTolerance = 4 * time.Minute
+
+// signedAtAnotherTime tells whether the time at which a failed call was signed is
+// not that of its answer.
+func signedAtAnotherTime(err error) bool {
+	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if !ok || response.Response == nil || response.Response.Response == nil || response.Response.Request == nil {
+		return false
+	}
+	answered, err := http.ParseTime(response.Response.Header.Get("Date"))
+	if err != nil {
+		return false
+	}
+	signed, err := time.Parse("20060102T150405Z", response.Response.Request.Header.Get("X-Amz-Date"))
+	return err == nil && answered.Sub(signed).Abs() > clockTolerance
 }
 
 // isCredentials tells whether err is about obtaining credentials, which has

@@ -474,6 +474,15 @@ func hostFailures() []failure {
 
 func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
 
+func number(t *testing.T, text string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // smallDisk mounts a filesystem in memory, for the time of the test.
 func smallDisk(t *testing.T, dir, options string) string {
 	t.Helper()

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -40,22 +39,7 @@ const (
 	codeTagLimit          = "TagLimitExceeded"
 )
 
-func newClient(s *aws.Session) *awsec2.Client {
-	return awsec2.NewFromConfig(s.Config, func(o *awsec2.Options) {
-		if r, ok := o.Retryer.(awssdk.RetryerV2); ok {
-			o.Retryer = alsoCut{r}
-		}
-	})
-}
-
-// alsoCut makes calls again whose answer was cut off, which the SDK does not. It
-// suits this package alone: of its calls, each can be made twice.
-type alsoCut struct{ awssdk.RetryerV2 }
-
-// IsErrorRetryable implements awssdk.Retryer.
-func (r alsoCut) IsErrorRetryable(err error) bool {
-	return r.RetryerV2.IsErrorRetryable(err) || errors.Is(err, io.ErrUnexpectedEOF)
-}
+func newClient(s *aws.Session) *awsec2.Client { return awsec2.NewFromConfig(s.Config) }
 
 // message is what EC2 wrote beside the code.
 func message(err error) string {
