@@ -260,6 +260,9 @@ func (a *assembler) commit(ctx context.Context) (Info, error) {
 		if a.part != nil {
 			body = a.part.body()
 		}
+		if err := a.beforeCommit(ctx); err != nil {
+			return Info{}, err
+		}
 		return a.checked(a.up.Put(ctx, Part{Number: 1, Size: a.size, CRC64NVME: a.crc, Body: body}))
 	}
 	if err := a.sendPart(); err != nil {
@@ -270,7 +273,21 @@ func (a *assembler) commit(ctx context.Context) (Info, error) {
 		return Info{}, err
 	}
 	slices.SortFunc(a.parts, func(x, y UploadedPart) int { return x.Number - y.Number })
+	if err := a.beforeCommit(ctx); err != nil {
+		return Info{}, err
+	}
 	return a.checked(a.up.Complete(ctx, Whole{Parts: a.parts, Size: a.size, CRC64NVME: a.crc}))
+}
+
+// beforeCommit asks the caller a last time, and looks whether Commit was ended meanwhile.
+func (a *assembler) beforeCommit(ctx context.Context) error {
+	if a.options.BeforeCommit == nil {
+		return nil
+	}
+	if err := a.options.BeforeCommit(ctx); err != nil {
+		return err
+	}
+	return a.failure()
 }
 
 // checked holds what the store says of the object against what was written.

@@ -301,3 +301,80 @@ func TestFormatCRC64NVME(t *testing.T) {
 		t.Errorf("CRC of 123456789: %s, want %s", got, want)
 	}
 }
+
+// BeforeCommit stands between the last part and the request that shows the object.
+func TestBeforeCommit(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("the claim is lost")
+	for _, c := range []struct {
+		name   string
+		bytes  int
+		parts  int // in the store when it is called
+		refuse error
+	}{
+		{"empty", 0, 0, nil},
+		{"one request", 10, 0, nil},
+		{"parts", 35, 4, nil},
+		{"empty, refused", 0, 0, lost},
+		{"one request, refused", 10, 0, lost},
+		{"parts, refused", 35, 4, lost},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := &recorder{}
+			type ctxKey struct{}
+			ctx := context.WithValue(t.Context(), ctxKey{}, "of commit")
+			var had []int
+			w := newWriter(t, r, objstore.CreateOptions{
+				Streams: 3, PartSize: 10,
+				BeforeCommit: func(ctx context.Context) error {
+					if ctx.Value(ctxKey{}) != "of commit" {
+						t.Error("it is called with another context than Commit's")
+					}
+					if r.whole.Size != 0 {
+						t.Error("it is called after the object was completed")
+					}
+					had = append(had, len(r.got))
+					return c.refuse
+				},
+			}, objstore.Limits{MinPart: 1})
+			if _, err := w.Write(make([]byte, c.bytes)); err != nil {
+				t.Fatal(err)
+			}
+			_, err := w.Commit(ctx)
+			if err != c.refuse { //nolint:errorlint // as it is
+				t.Errorf("commit: %v, want %v as it is", err, c.refuse)
+			}
+			if diff := cmp.Diff([]int{c.parts}, had); diff != "" {
+				t.Errorf("parts in the store at each call (-want +got):\n%s", diff)
+			}
+			shown := r.whole.Size != 0 || c.parts == 0 && len(r.got) != 0
+			if shown != (c.refuse == nil) {
+				t.Errorf("the object is shown: %v, after %v", shown, c.refuse)
+			}
+			if c.refuse == nil {
+				return
+			}
+			if err := w.Abort(t.Context()); err != nil || r.aborted != min(1, c.parts) {
+				t.Errorf("abort: %v, %d calls", err, r.aborted)
+			}
+		})
+	}
+}
+
+// A run that ends while BeforeCommit looks must not store what it was to drop.
+func TestBeforeCommitOutlivesTheRun(t *testing.T) {
+	t.Parallel()
+	gone := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r := &recorder{}
+	w, err := objstore.NewWriter(ctx, r, "key", objstore.CreateOptions{
+		BeforeCommit: func(context.Context) error { cancel(gone); return nil },
+	}, objstore.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Commit(t.Context()); !errors.Is(err, gone) || len(r.got) != 0 {
+		t.Errorf("commit: %v, and %d puts", err, len(r.got))
+	}
+}

@@ -79,6 +79,12 @@ type CreateOptions struct {
 
 	// Started is called with the upload's id once a multipart upload exists.
 	Started func(uploadID string)
+
+	// BeforeCommit, unless nil, is called by Commit with its context, once: all
+	// parts are in the store, and what follows is the request that makes the
+	// object visible (of a small object the only one). Its error ends the Commit
+	// and is returned as it is; no such request is made then.
+	BeforeCommit func(ctx context.Context) error
 }
 
 // Info is what a store says of an object.
