@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -79,6 +80,9 @@ func (e Env) console(format ui.Format, level slog.Level) *ui.Console {
 func Main(ctx context.Context, args []string, env Env) int {
 	env = env.withDefaults()
 	err := run(ctx, args, env, verbs{runMigrate, runSandbox, runDemo})
+	if stopped, ok := errors.AsType[Interrupted](context.Cause(ctx)); ok && err != nil && !errors.Is(err, stopped) {
+		err = fmt.Errorf("%w (while: %w)", stopped, err)
+	}
 	explain(env.Stderr, err)
 	return exitCode(ctx, err)
 }
