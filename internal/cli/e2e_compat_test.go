@@ -172,7 +172,9 @@ func TestTraceOfTheOldStyle(t *testing.T) {
 	got := w.trace()
 	golden := filepath.Join("testdata", "migrate-old-style.trace")
 	if *updateTraces {
-		writeFile(t, golden, []byte(got))
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	want, err := os.ReadFile(golden)
 	if err != nil {

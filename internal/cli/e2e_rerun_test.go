@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -290,7 +291,15 @@ func TestNothingIsTouched(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, awssim.Config{})
 	s := w.noisy(1<<20, awssim.SnapshotSpec{})
+	w.noisy(1<<20, awssim.SnapshotSpec{})
+	// One of the two could be paid for: that is known before it is begun.
+	plans := w.ok("migrate", "--dd", "--all", "--bucket", testBucket, "--dry-run", "--output", "json").jsonLines(t)
+	both, ok := plans[len(plans)-1]["cost"].(map[string]any)["one_time"].(float64)
+	if !ok || both <= 0 {
+		t.Fatalf("the dry run ends with %v", plans[len(plans)-1])
+	}
 	for flags, code := range map[string]int{
+		fmt.Sprintf("--all --max-cost %.9f", both*0.75): 1,
 		"--all --dry-run":                         0,
 		"--one --dry-run --output json":           0,
 		"--dry-run " + s.ID:                       0,
