@@ -69,6 +69,7 @@ type Claim struct {
 	stopRenewal func()                  // stops it and waits
 	end         context.CancelCauseFunc // ends the context that Claim returned
 
+	writing   sync.Mutex // held while the owner is written, so that each text builds on the last
 	mu        sync.Mutex
 	owner     Owner    // as last confirmed
 	texts     []string // owner texts that may stand in the tags: the confirmed one and later tries

@@ -87,6 +87,9 @@ func (c *Claim) finish(ctx context.Context, t target) error {
 	if errors.Is(err, ErrLost) {
 		return err
 	}
+	if left, ok := errors.AsType[*LeftoverError](err); ok {
+		return hint.Wrap(err, "delete them with: "+left.Command)
+	}
 	return hint.Wrap(err, c.restore())
 }
 
@@ -154,11 +157,25 @@ func (c *Claim) drop(ctx context.Context, t target) error {
 			break
 		}
 	}
-	err := fmt.Errorf("tag %s of %s was %s, but %s and %s may stay: %w",
-		c.p.Tag, c.snapshot, t, idTag(c.p.Tag), ownerTag(c.p.Tag), failed)
-	return hint.Wrap(err, fmt.Sprintf("delete them with: aws ec2 delete-tags %s--resources %s --tags Key=%s Key=%s",
-		c.p.region(), c.snapshot, idTag(c.p.Tag), ownerTag(c.p.Tag)))
+	return &LeftoverError{
+		Command: fmt.Sprintf("aws ec2 delete-tags %s--resources %s --tags Key=%s Key=%s",
+			c.p.region(), c.snapshot, idTag(c.p.Tag), ownerTag(c.p.Tag)),
+		err: fmt.Errorf("tag %s of %s was %s, but %s and %s may stay: %w",
+			c.p.Tag, c.snapshot, t, idTag(c.p.Tag), ownerTag(c.p.Tag), failed),
+	}
 }
+
+// LeftoverError says that Complete or GiveBack has set the tag, and that id and
+// owner may stay beside it.
+type LeftoverError struct {
+	Command string // what a person can run to delete them
+	err     error
+}
+
+func (e *LeftoverError) Error() string { return e.err.Error() }
+
+// Unwrap returns why they could not be deleted.
+func (e *LeftoverError) Unwrap() error { return e.err }
 
 func (c *Claim) dropOnce(ctx context.Context) error {
 	if c.combined {

@@ -45,7 +45,33 @@ func (c *Claim) renewal() renewal {
 	}
 }
 
+// SetBefore changes what GiveBack will set the tag to, also for a run that takes
+// over after this one died. It is for the moment at which going back to the value
+// before would lie. The claim is to be checked right before it.
+func (c *Claim) SetBefore(ctx context.Context, value string) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	o := c.Owner()
+	if o.HadBefore && o.Before == value {
+		return nil
+	}
+	o.Before, o.HadBefore, o.Renewed = value, true, c.p.now()
+	if !fits(o.String()) {
+		return c.p.tooLong(ownerTag(c.p.Tag), o)
+	}
+	return c.putOwner(ctx, o)
+}
+
+// writeOwner renews the owner.
 func (c *Claim) writeOwner(ctx context.Context, o Owner) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	now := c.Owner()
+	o.Before, o.HadBefore = now.Before, now.HadBefore // SetBefore may have come between
+	return c.putOwner(ctx, o)
+}
+
+func (c *Claim) putOwner(ctx context.Context, o Owner) error {
 	text := o.String()
 	c.mu.Lock()
 	c.texts = append(c.texts, text) // before the call: a lost answer may have been a success

@@ -312,7 +312,7 @@ func claimLost(t *testing.T, w *world, label string) {
 			t.Error(err)
 		}
 	}
-	r := w.newRun().do(t.Context(), named(first))
+	r := w.newRun().do(t.Context(), all())
 	if len(w.live) > 0 || w.store.Uploads() > 0 || len(w.left()) > 0 {
 		t.Errorf("left: volumes %v, %d uploads, %+v", w.live, w.store.Uploads(), w.left())
 	}

@@ -59,7 +59,7 @@ func (j *job) image(ctx context.Context) error {
 	}
 	j.res.Plain, j.res.Stored = found.record.PlainSize, found.record.StoredSize
 	if !found.committed {
-		if err := j.putSnapshotRecord(ctx, *found.record); err != nil {
+		if err := j.putSnapshotRecord(ctx, *found.record, found); err != nil {
 			return err
 		}
 	}
@@ -72,6 +72,16 @@ func (j *job) image(ctx context.Context) error {
 	clean, cancel := j.m.cleanup(ctx)
 	defer cancel()
 	return j.claim.Complete(clean, catalog.Migrated)
+}
+
+// replacing is called right before an object that stands is replaced by an
+// archive. From then on the value before may be a lie: "migrated" would point to
+// an archive that is no more. "migrate" makes a rerun look again.
+func (j *job) replacing(ctx context.Context) error {
+	if err := j.claim.Check(ctx); err != nil {
+		return err
+	}
+	return j.claim.SetBefore(ctx, catalog.Migrate)
 }
 
 // archive reads the snapshot through a temporary volume and stores archive,
@@ -126,7 +136,7 @@ func (j *job) archive(ctx context.Context, found found) (rec *layout.ArchiveReco
 	if err := up.finishRows(written); err != nil {
 		return nil, err
 	}
-	return up.commit(ctx, written)
+	return up.commit(ctx, written, found)
 }
 
 // upload is the archive and its entries while they are written.
@@ -146,11 +156,11 @@ func (j *job) begin(ctx context.Context, plain int64, found found) (_ *upload, e
 			u.abort(ctx)
 		}
 	}()
-	if u.archive, err = u.create(ctx, j.res.Key, j.archiveOptions(plain, found.archive)); err != nil {
+	if u.archive, err = u.create(ctx, j.res.Key, j.archiveOptions(plain, found.replace[j.res.Key])); err != nil {
 		return nil, err
 	}
-	name := j.name()
-	if u.entries, err = u.create(ctx, name.EntriesKey(), j.recordOptions(found.entries)); err != nil {
+	key := j.name().EntriesKey()
+	if u.entries, err = u.create(ctx, key, j.recordOptions(found.replace[key])); err != nil {
 		return nil, err
 	}
 	u.rows = layout.NewEntriesWriter(u.entries, layout.EntriesHeader{
@@ -242,10 +252,10 @@ func advance(t Task) func(int64) {
 }
 
 // commit makes archive, entries and archive record visible, in that order.
-func (u *upload) commit(ctx context.Context, w archive.ImageResult) (*layout.ArchiveRecord, error) {
+func (u *upload) commit(ctx context.Context, w archive.ImageResult, found found) (*layout.ArchiveRecord, error) {
 	j := u.j
 	j.task.Stage("committing")
-	info, err := j.commit(ctx, u.archive)
+	info, err := u.archive.Commit(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -253,25 +263,17 @@ func (u *upload) commit(ctx context.Context, w archive.ImageResult) (*layout.Arc
 		return nil, j.unfinished(fmt.Errorf("the store says that it has %d bytes of %d", info.Size, w.Stored))
 	}
 	j.m.Report.Object(ObjectResult{j.s.ID, j.m.Bucket, info, w.Plain, RoleArchive})
-	einfo, err := j.commit(ctx, u.entries)
+	einfo, err := u.entries.Commit(ctx)
 	if err != nil {
 		return nil, j.unfinished(err)
 	}
 	j.m.Report.Object(ObjectResult{j.s.ID, j.m.Bucket, einfo, 0, RoleEntries})
 	rec := j.archiveRecord(w, info, u.rows)
-	if err := j.putArchiveRecord(ctx, &rec); err != nil {
+	if err := j.putArchiveRecord(ctx, &rec, found); err != nil {
 		return nil, j.unfinished(err)
 	}
 	u.abort(ctx) // both are committed: this only strikes the intents
 	return &rec, nil
-}
-
-// commit makes one object visible, if the snapshot is still ours.
-func (j *job) commit(ctx context.Context, w objstore.Writer) (objstore.Info, error) {
-	if err := j.claim.Check(ctx); err != nil {
-		return objstore.Info{}, err
-	}
-	return w.Commit(ctx) // its error names the object
 }
 
 // unfinished names an archive that stands in the bucket without its record:
@@ -281,36 +283,23 @@ func (j *job) unfinished(err error) error {
 		err, j.m.Bucket, j.res.Key), "run again with --overwrite to replace it")
 }
 
-func (j *job) putArchiveRecord(ctx context.Context, rec *layout.ArchiveRecord) error {
+func (j *job) putArchiveRecord(ctx context.Context, rec *layout.ArchiveRecord, found found) error {
+	return j.putRecord(ctx, j.name().ArchiveRecordKey(), rec, RoleArchiveRecord, found)
+}
+
+func (j *job) putSnapshotRecord(ctx context.Context, rec layout.ArchiveRecord, found found) error {
+	whole := j.snapshotRecord(rec)
+	return j.putRecord(ctx, j.name().SnapshotRecordKey(), &whole, RoleSnapshotRecord, found)
+}
+
+func (j *job) putRecord(ctx context.Context, key string, rec layout.Record, role Role, found found) error {
 	body, err := layout.EncodeRecord(rec)
 	if err != nil {
 		return err
 	}
-	return j.putRecord(ctx, j.name().ArchiveRecordKey(), body, RoleArchiveRecord)
-}
-
-func (j *job) putSnapshotRecord(ctx context.Context, rec layout.ArchiveRecord) error {
-	whole := j.snapshotRecord(rec)
-	body, err := layout.EncodeRecord(&whole)
-	if err != nil {
-		return err
-	}
-	return j.putRecord(ctx, j.name().SnapshotRecordKey(), body, RoleSnapshotRecord)
-}
-
-// putRecord stores a small object. A record of an earlier try may stand under
-// its key: it describes an archive that is no more, or this very one.
-func (j *job) putRecord(ctx context.Context, key string, body []byte, role Role) error {
-	o := j.recordOptions("")
+	o := j.recordOptions(found.replace[key])
 	o.ContentType = "application/json"
-	info, err := j.m.Store.Stat(ctx, key)
-	switch {
-	case err == nil:
-		o.IfMatch = info.ETag
-	case !errors.Is(err, objstore.ErrNotExist):
-		return fmt.Errorf("look for s3://%s/%s: %w", j.m.Bucket, key, err)
-	}
-	info, err = j.put(ctx, key, body, o)
+	info, err := j.put(ctx, key, body, o)
 	if err != nil {
 		return err
 	}
@@ -333,5 +322,5 @@ func (j *job) put(ctx context.Context, key string, body []byte, o objstore.Creat
 	if _, err := w.Write(body); err != nil {
 		return objstore.Info{}, fmt.Errorf("store s3://%s/%s: %w", j.m.Bucket, key, err)
 	}
-	return j.commit(ctx, w)
+	return w.Commit(ctx)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -81,9 +82,9 @@ func (m *Migrator) Migrate(ctx context.Context, sub Subject) (Summary, error) {
 		return Summary{}, m.nothing()
 	}
 	m.Report.Cost(totals)
-	b := &batch{m: m, sub: sub, tried: map[snapshot.ID]bool{}}
+	b := &batch{m: m, sub: sub, tried: map[snapshot.ID]bool{}, running: map[snapshot.ID]cost.Estimate{}}
 	b.run(ctx)
-	b.sum.Elapsed = time.Since(started)
+	b.sum.Elapsed, b.sum.Cost = time.Since(started), b.cost()
 	if ctx.Err() != nil {
 		return b.sum, context.Cause(ctx)
 	}
@@ -108,13 +109,16 @@ type batch struct {
 	m   *Migrator
 	sub Subject
 
-	mu    sync.Mutex
-	tried map[snapshot.ID]bool
-	spent cost.Estimate // estimates of all that was started
-	sum   Summary
-	errs  []error // failures
-	taken []error // claimed elsewhere, named by the user
-	fatal error   // keeps further snapshots from being started
+	listing sync.Mutex           // held while a worker looks for its next snapshot
+	tried   map[snapshot.ID]bool // under listing
+
+	mu      sync.Mutex
+	running map[snapshot.ID]cost.Estimate
+	spent   cost.Estimate // estimates of what was done
+	sum     Summary
+	errs    []error // failures
+	taken   []error // claimed elsewhere, named by the user
+	fatal   error   // keeps further snapshots from being started
 }
 
 // run works on the snapshots with Jobs workers. Each asks for its next
@@ -147,19 +151,25 @@ func (b *batch) claimRequest(s snapshot.Snapshot) catalog.ClaimRequest {
 	}
 }
 
-// next finds the first snapshot on the list that this run has not tried.
+// next finds the first snapshot on the list that this run has not tried. One
+// worker at a time looks, and none that finishes waits for it.
 func (b *batch) next(ctx context.Context) (snapshot.Snapshot, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.fatal != nil || b.m.FailFast && len(b.errs) > 0 {
+	b.listing.Lock()
+	defer b.listing.Unlock()
+	if b.over() {
 		return snapshot.Snapshot{}, false
 	}
-	if b.sub.One && b.sum.Migrated+b.sum.Kept+b.sum.Failed > 0 {
-		return snapshot.Snapshot{}, false
+	f := b.m.filter(b.sub)
+	if len(f.IDs) > 0 {
+		untried := slices.IndexFunc(f.IDs, func(id snapshot.ID) bool { return !b.tried[id] })
+		if untried < 0 {
+			return snapshot.Snapshot{}, false
+		}
+		f.IDs = f.IDs[untried : untried+1]
 	}
-	for s, err := range b.m.Catalog.Snapshots(ctx, b.m.filter(b.sub)) {
+	for s, err := range b.m.Catalog.Snapshots(ctx, f) {
 		if err != nil {
-			b.fatal = fmt.Errorf("list snapshots: %w", err)
+			b.stop(fmt.Errorf("list snapshots: %w", err))
 			return s, false
 		}
 		if b.tried[s.ID] {
@@ -167,7 +177,7 @@ func (b *batch) next(ctx context.Context) (snapshot.Snapshot, bool) {
 		}
 		b.tried[s.ID] = true
 		if err := b.afford(s); err != nil {
-			b.fatal = err
+			b.stop(err)
 			return s, false
 		}
 		return s, true
@@ -175,11 +185,36 @@ func (b *batch) next(ctx context.Context) (snapshot.Snapshot, bool) {
 	return snapshot.Snapshot{}, false
 }
 
-// afford adds the snapshot's cost to what this run has started. Snapshots
-// that were tagged after the start were not in the first estimate.
+// over says that no further snapshot is to be started.
+func (b *batch) over() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fatal != nil || b.m.FailFast && len(b.errs) > 0 ||
+		b.sub.One && b.sum.Migrated+b.sum.Kept+b.sum.Failed > 0
+}
+
+func (b *batch) stop(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fatal = err
+}
+
+// afford adds the snapshot's cost to what this run spends. Snapshots that were
+// tagged after the start were not in the first estimate.
 func (b *batch) afford(s snapshot.Snapshot) error {
-	b.spent = b.spent.Add(b.m.estimate(s))
-	return b.m.checkCost(b.spent)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running[s.ID] = b.m.estimate(s)
+	return b.m.checkCost(b.cost())
+}
+
+// cost is the estimate of all that was done and is under way.
+func (b *batch) cost() cost.Estimate {
+	sum := b.spent
+	for _, e := range b.running {
+		sum = sum.Add(e)
+	}
+	return sum
 }
 
 func (b *batch) finish(r SnapshotResult) {
@@ -187,6 +222,10 @@ func (b *batch) finish(r SnapshotResult) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sum.Left += len(r.Left)
+	if r.Outcome == Migrated || r.Outcome == Failed { // the others cost next to nothing
+		b.spent = b.spent.Add(b.running[r.Snapshot.ID])
+	}
+	delete(b.running, r.Snapshot.ID)
 	switch r.Outcome {
 	case Migrated:
 		b.sum.Migrated++
@@ -208,7 +247,6 @@ func (b *batch) finish(r SnapshotResult) {
 // err is what the run as a whole returns: failures before claims, since a
 // failure needs a person and a claim only patience.
 func (b *batch) err() error {
-	b.sum.Cost = b.spent
 	switch {
 	case b.fatal != nil && len(b.errs) == 0:
 		return b.fatal
@@ -274,6 +312,14 @@ func (m *Migrator) migrateOne(ctx context.Context, s snapshot.Snapshot, req cata
 func (m *Migrator) settle(ctx context.Context, j *job, held *runstate.Intent, err error) {
 	if err == nil {
 		if err := held.Done(); err != nil {
+			j.left(err)
+		}
+		return
+	}
+	if left, ok := errors.AsType[*catalog.LeftoverError](err); ok {
+		// All is stored and the tag says so; only our id and owner stay.
+		j.left(hint.Wrap(err, left.Command))
+		if err := held.Stay(err.Error(), left.Command); err != nil {
 			j.left(err)
 		}
 		return

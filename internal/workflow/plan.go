@@ -85,7 +85,7 @@ func (m *Migrator) checkCost(e cost.Estimate) error {
 			"choose fewer snapshots, raise --max-cost, or see what costs how much with --dry-run")
 	}
 	if !e.OneTimeKnown() {
-		return hint.Wrap(fmt.Errorf("%w to be told: no price is known of %s", ErrTooDear, strings.Join(e.Unknown(), ", ")),
+		return hint.Wrap(fmt.Errorf("--max-cost cannot be kept: no price is known of %s", strings.Join(e.Unknown(), ", ")),
 			"leave --max-cost out to go on without a limit")
 	}
 	return nil

@@ -17,7 +17,12 @@ func (j *job) archiveOptions(plain int64, replace string) objstore.CreateOptions
 	for _, n := range notes {
 		m.Report.Note(j.s.ID, n)
 	}
+	before := j.claim.Check
+	if replace != "" {
+		before = j.replacing
+	}
 	return objstore.CreateOptions{
+		BeforeCommit: before,
 		SizeBound:    m.bound(j.s, plain),
 		PartSize:     m.Upload.PartSize,
 		Streams:      m.Upload.Streams,
@@ -35,11 +40,12 @@ func (j *job) archiveOptions(plain int64, replace string) objstore.CreateOptions
 // so that cold archives can be listed and checked without a thaw.
 func (j *job) recordOptions(replace string) objstore.CreateOptions {
 	return objstore.CreateOptions{
-		Streams:     1,
-		ContentType: "application/octet-stream",
-		Metadata:    map[string]string{layout.MetaRun: j.m.Run},
-		Encryption:  j.m.Upload.Encryption,
-		IfMatch:     replace,
+		BeforeCommit: j.claim.Check,
+		Streams:      1,
+		ContentType:  "application/octet-stream",
+		Metadata:     map[string]string{layout.MetaRun: j.m.Run},
+		Encryption:   j.m.Upload.Encryption,
+		IfMatch:      replace,
 	}
 }
 

@@ -15,8 +15,7 @@ import (
 type found struct {
 	record    *layout.ArchiveRecord // of an archive that is whole; nil: one is to be written
 	committed bool                  // its snapshot record stands too
-	archive   string                // ETag of the archive to replace; "": none stands
-	entries   string                // likewise
+	replace   map[string]string     // key → ETag of what may be replaced; a key that is missing: nothing stands there
 }
 
 // lookUp finds out whether the archive is there already. An object under its
@@ -24,39 +23,63 @@ type found struct {
 // error, unless it may be overwritten.
 func (j *job) lookUp(ctx context.Context) (found, error) {
 	j.task.Stage("looking up")
-	var f found
-	info, err := j.m.Store.Stat(ctx, j.res.Key)
+	f := found{replace: map[string]string{}}
+	info, there, err := j.stat(ctx, j.res.Key)
+	if err != nil {
+		return f, err
+	}
+	name := j.name()
+	beside := []string{name.EntriesKey(), name.ArchiveRecordKey(), name.SnapshotRecordKey()}
 	switch {
-	case errors.Is(err, objstore.ErrNotExist):
-	case err != nil:
-		return f, fmt.Errorf("look for s3://%s/%s: %w", j.m.Bucket, j.res.Key, err)
-	case j.m.Overwrite:
-		f.archive = info.ETag
-	default:
-		rec, err := j.wholeArchive(ctx, info)
+	case there && j.m.Overwrite:
+		f.replace[j.res.Key] = info.ETag
+	case there:
+		if f.record, err = j.wholeArchive(ctx, info); err != nil {
+			return f, err
+		}
+		if f.committed, err = j.committed(ctx, *f.record); f.committed || err != nil {
+			return f, err
+		}
+		beside = beside[2:]
+	}
+	for _, key := range beside {
+		info, there, err := j.stat(ctx, key)
 		if err != nil {
 			return f, err
 		}
-		f.record = rec
-		f.committed, err = j.committed(ctx, *rec)
-		return f, err
-	}
-	einfo, err := j.m.Store.Stat(ctx, j.name().EntriesKey())
-	if err == nil {
-		f.entries = einfo.ETag
-	} else if !errors.Is(err, objstore.ErrNotExist) {
-		return f, fmt.Errorf("look for s3://%s/%s: %w", j.m.Bucket, j.name().EntriesKey(), err)
+		if !there {
+			continue
+		}
+		if info.Metadata[layout.MetaRun] == "" && !j.m.Overwrite {
+			return f, inTheWay(j.m.Bucket, key, "is not of this tool")
+		}
+		f.replace[key] = info.ETag
 	}
 	return f, nil
+}
+
+// stat is the store's, with "not there" as an answer.
+func (j *job) stat(ctx context.Context, key string) (objstore.Info, bool, error) {
+	info, err := j.m.Store.Stat(ctx, key)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return info, false, nil
+	}
+	if err != nil {
+		return info, false, fmt.Errorf("look for s3://%s/%s: %w", j.m.Bucket, key, err)
+	}
+	return info, true, nil
+}
+
+// inTheWay refuses to touch an object that is not known to be ours.
+func inTheWay(bucket, key, why string) error {
+	return hint.Wrap(fmt.Errorf("s3://%s/%s is there already, but %s: left as it is", bucket, key, why),
+		"look at it, then run again with --overwrite to replace it")
 }
 
 // wholeArchive returns the record of the archive that info tells of, if the
 // two belong together and are this snapshot's.
 func (j *job) wholeArchive(ctx context.Context, info objstore.Info) (*layout.ArchiveRecord, error) {
-	refuse := func(why string) error {
-		return hint.Wrap(fmt.Errorf("s3://%s/%s is there already, but %s: left as it is", j.m.Bucket, j.res.Key, why),
-			"look at it, then run again with --overwrite to replace it")
-	}
+	refuse := func(why string) error { return inTheWay(j.m.Bucket, j.res.Key, why) }
 	body, err := j.read(ctx, j.name().ArchiveRecordKey())
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil, refuse("has no archive record: another tool's, or left by a run that did not finish")
