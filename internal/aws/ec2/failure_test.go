@@ -165,26 +165,24 @@ func TestHeldDeviceIsDetachedWhenItIsLetGo(t *testing.T) {
 func TestHeldDeviceIsNotOpened(t *testing.T) {
 	needLoop(t)
 	w := newWorld(t, awssim.Config{Loop: true})
-	keep := w.mustOpen(func(r *workflow.VolumeRequest) { r.Keep = true })
-	if err := keep.Release(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	holder, err := os.OpenFile(w.alive()[0].Node, os.O_RDONLY|os.O_EXCL, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.stateClosesEmpty()
-	w.newRun("run-b")
-	_, err = w.open(t.Context())
-	w.checkError(err, []string{"open the device of volume " + string(keep.ID()), "busy"}, "")
-	if err := holder.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if got := w.alive(); len(got) != 1 || got[0].Tags["snap-to-s3"] != "kept" || got[0].Attachment != "attached" {
-		t.Errorf("volumes %+v, want the kept one as it was", got)
-	}
-	w.stateClosesEmpty()
-	w.sweep()
+	var holder *os.File
+	_, err := w.open(t.Context(), func(r *workflow.VolumeRequest) {
+		r.Step = func(step string) {
+			var err error
+			switch {
+			case strings.HasPrefix(step, "waiting for the device"):
+				holder, err = os.OpenFile(w.alive()[0].Node, os.O_RDONLY|os.O_EXCL, 0)
+			case strings.HasPrefix(step, "detaching") && holder != nil:
+				err = holder.Close()
+				holder = nil
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	w.checkError(err, []string{"open the device of volume vol-", "busy"}, "")
+	w.nothingLeft()
 }
 
 // Processes that choose the same name do not hinder each other.

@@ -27,7 +27,7 @@ func (t *volume) Release(ctx context.Context) error {
 		return t.keep(ctx)
 	}
 	t.closeDevice()
-	return t.remove(ctx, t.delete)
+	return t.remove(ctx)
 }
 
 // closeDevice only warns: all has been read by now, and detaching tells whether
@@ -58,11 +58,7 @@ func (t *volume) takeBack(ctx context.Context, cause error) error {
 	if err := t.findUnknown(clean); err != nil {
 		return fmt.Errorf("%w; %w", cause, err)
 	}
-	last := t.delete
-	if t.reused {
-		last = t.keepAgain
-	}
-	if err := t.remove(clean, last); err != nil {
+	if err := t.remove(clean); err != nil {
 		return fmt.Errorf("%w; %w", cause, err)
 	}
 	return cause
@@ -92,10 +88,10 @@ func (t *volume) findUnknown(ctx context.Context) error {
 	return nil
 }
 
-// remove brings the volume from any state to its end: detached, and then what
-// last does with a free volume. It looks before each step and after it, so that
-// neither a lost answer nor an old view of EC2 matters.
-func (t *volume) remove(ctx context.Context, last func(context.Context) (bool, error)) error {
+// remove brings the volume from any state to its end: detached and deleted. It
+// looks before each step and after it, so that neither a lost answer nor an old
+// view of EC2 matters.
+func (t *volume) remove(ctx context.Context) error {
 	v := t.volumes
 	defer func() { v.release(t.letter) }()
 	if t.id == "" {
@@ -121,11 +117,11 @@ func (t *volume) remove(ctx context.Context, last func(context.Context) (bool, e
 		case elsewhere != "":
 			t.elsewhere = true
 			return false, fmt.Errorf("it is attached to %s now", elsewhere)
-		case here != nil && !(t.reused && t.wasAttached && !t.released.Load()):
+		case here != nil:
 			state = string(here.State)
 			return false, t.detach(ctx, *here)
 		}
-		return last(ctx)
+		return false, t.delete(ctx)
 	})
 	if still := late(err, "it is still %s after %s", state, v.cfg.Timing.DetachWait); still != nil {
 		err = hint.Wrap(still, "where it does not go by itself, see whether something holds the device (lsof, mount); "+
@@ -141,9 +137,6 @@ func (t *volume) end(ctx context.Context, err error, doing string) error {
 		return t.finish()
 	}
 	if _, ok := errors.AsType[*foreignError](err); ok {
-		if t.reused && !t.released.Load() {
-			return t.finish() // it could not be taken over, or was taken from us: nothing of ours is on it
-		}
 		return also(fmt.Errorf("%s: %w", doing, err), t.finish())
 	}
 	return t.stays(explain(ctx, err, doing), t.removeCommand(), t.detachCommand())
@@ -172,7 +165,7 @@ func (t *volume) detach(ctx context.Context, here types.VolumeAttachment) error 
 }
 
 // delete asks for the deletion of a free volume; the next look tells.
-func (t *volume) delete(ctx context.Context) (bool, error) {
+func (t *volume) delete(ctx context.Context) error {
 	t.step("deleting volume %s", t.id)
 	callCtx, cancel := t.call(ctx)
 	defer cancel()
@@ -181,7 +174,7 @@ func (t *volume) delete(ctx context.Context) (bool, error) {
 		t.deleteAsked = true
 		t.log.Info("deleted volume", "volume", t.id)
 	}
-	return false, notYet(err)
+	return notYet(err)
 }
 
 // notYet drops the errors that mean that EC2 is at another point than the last
@@ -192,12 +185,6 @@ func notYet(err error) error {
 		return nil
 	}
 	return err
-}
-
-// keepAgain gives back a kept volume that could not be used.
-func (t *volume) keepAgain(ctx context.Context) (bool, error) {
-	err := setTags(ctx, t.volumes.client, string(t.id), map[string]string{t.volumes.cfg.Tag: kept})
-	return err == nil, err
 }
 
 // keep leaves the volume attached, marked so that no clean-up takes it.
@@ -211,7 +198,7 @@ func (t *volume) keep(ctx context.Context) error {
 		err = t.otherOwner(got)
 	}
 	if err == nil {
-		_, err = t.keepAgain(callCtx)
+		err = setTags(callCtx, v.client, string(t.id), map[string]string{v.cfg.Tag: kept})
 	}
 	if err == nil {
 		t.log.Info("kept volume", "volume", t.id, "device", t.device, "remove_with", t.removeCommand())
@@ -253,17 +240,22 @@ func also(err, more error) error {
 }
 
 func (t *volume) removeCommand() string {
-	v := t.volumes
-	remove := fmt.Sprintf("aws ec2 delete-volume --region %s --volume-id %s", v.region(), t.id)
-	if t.elsewhere || t.joined == nil && !t.wasAttached {
+	return t.volumes.removeCommand(t.id, t.joined != nil && !t.elsewhere)
+}
+
+func (t *volume) detachCommand() string { return t.volumes.detachCommand(t.id) }
+
+func (v *Volumes) removeCommand(id volumeID, attached bool) string {
+	remove := fmt.Sprintf("aws ec2 delete-volume --region %s --volume-id %s", v.region(), id)
+	if !attached {
 		return remove
 	}
 	return fmt.Sprintf("%s && aws ec2 wait volume-available --region %s --volume-ids %s && %s",
-		t.detachCommand(), v.region(), t.id, remove)
+		v.detachCommand(id), v.region(), id, remove)
 }
 
-func (t *volume) detachCommand() string {
-	return fmt.Sprintf("aws ec2 detach-volume --region %s --volume-id %s", t.volumes.region(), t.id)
+func (v *Volumes) detachCommand(id volumeID) string {
+	return fmt.Sprintf("aws ec2 detach-volume --region %s --volume-id %s", v.region(), id)
 }
 
 // quote makes a shell take text as it is.

@@ -37,11 +37,8 @@ type volume struct {
 	missing      time.Time // since when EC2 does not know id
 	misses       int       // looks since then; 0: it knows
 	deleteAsked  bool
-	reused       bool   // made by an earlier run and kept
-	wasAttached  bool   // by that run
-	ownerBefore  string // that run's owner tag, which EC2 may still show for a while
-	elsewhere    bool   // someone has attached it to another instance
-	letter       byte   // of the device name, reserved; 0: none
+	elsewhere    bool // someone has attached it to another instance
+	letter       byte // of the device name, reserved; 0: none
 	device       string
 	attachAsked  time.Time
 	detachAsked  time.Time
@@ -116,7 +113,7 @@ func (e *foreignError) Error() string { return e.text }
 // otherOwner is a foreignError where the volume is not this run's.
 func (t *volume) otherOwner(got types.Volume) error {
 	text := tagMap(got.Tags)[t.volumes.ownerTag()]
-	if text == "" || text == t.ownerBefore {
+	if text == "" {
 		return nil
 	}
 	o, err := catalog.ParseOwner(text)

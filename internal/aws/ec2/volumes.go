@@ -68,9 +68,6 @@ const (
 
 func (v *Volumes) ownerTag() string { return v.cfg.Tag + "-owner" }
 
-// mountedTag is on a volume from before its first mount, which may write to it.
-func (v *Volumes) mountedTag() string { return v.cfg.Tag + "-mounted" }
-
 // Open implements workflow.VolumeOpener.
 func (v *Volumes) Open(ctx context.Context, cancel context.CancelCauseFunc, r workflow.VolumeRequest) (workflow.Volume, error) {
 	typ, err := chooseType(r.Type, r.Snapshot)
@@ -88,26 +85,21 @@ func (v *Volumes) Open(ctx context.Context, cancel context.CancelCauseFunc, r wo
 }
 
 func (t *volume) open(ctx context.Context, cancel context.CancelCauseFunc) error {
-	reused, err := t.reuse(ctx)
-	if err != nil {
+	if err := t.tellOfOthers(ctx); err != nil {
 		return err
 	}
-	if !reused {
-		if err := t.create(ctx); err != nil {
-			return err
-		}
+	if err := t.create(ctx); err != nil {
+		return err
 	}
 	t.stop = t.volumes.cfg.Protocol.Hold(ctx, cancel, held{t.volumes, t.id}, t.request.Owner)
-	if !t.wasAttached {
-		if err := t.awaitAvailable(ctx); err != nil {
-			return err
-		}
-		if err := t.attach(ctx); err != nil {
-			return err
-		}
-		if err := t.awaitAttached(ctx); err != nil {
-			return err
-		}
+	if err := t.awaitAvailable(ctx); err != nil {
+		return err
+	}
+	if err := t.attach(ctx); err != nil {
+		return err
+	}
+	if err := t.awaitAttached(ctx); err != nil {
+		return err
 	}
 	return t.openDevice(ctx)
 }

@@ -1,0 +1,127 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"snap-to-s3/internal/catalog"
+)
+
+const volumePage = 500 // volumes in a page of DescribeVolumes
+
+// tellOfOthers looks for volumes that earlier runs made from this snapshot and
+// names them, since they cost money. None of them is ever read: whoever kept one
+// did so in order to use it, and only a volume that was made just now is known to
+// hold what the snapshot holds.
+func (t *volume) tellOfOthers(ctx context.Context) error {
+	t.step("looking for earlier volumes")
+	callCtx, cancel := t.call(ctx)
+	defer cancel()
+	found, err := t.tagged(callCtx)
+	if err != nil {
+		return explain(ctx, err, fmt.Sprintf("look for volumes of %s", t.request.Snapshot.ID))
+	}
+	for _, got := range found {
+		id := volumeID(awssdk.ToString(got.VolumeId))
+		tags := tagMap(got.Tags)
+		switch {
+		case got.State == types.VolumeStateDeleting, got.State == types.VolumeStateDeleted:
+		case tags[t.volumes.cfg.Tag] == kept:
+			t.log.Info("a kept volume is not read, as it may have been written to since; a new one is made, and the kept one costs money while it exists",
+				"volume", id, "state", got.State, "remove_with", t.volumes.removeCommand(id, len(got.Attachments) > 0))
+		default:
+			t.log.Warn("another volume of this snapshot is left alone; it costs money while it exists",
+				"volume", id, "state", got.State, "reason", whose(tags[t.volumes.ownerTag()]))
+		}
+	}
+	return nil
+}
+
+// whose says what an owner tag tells of the volume it is on.
+func whose(tag string) string {
+	if tag == "" {
+		return "it has no owner tag: no run of this program made it"
+	}
+	o, err := catalog.ParseOwner(tag)
+	if err != nil {
+		return "its owner tag cannot be read: " + err.Error()
+	}
+	return fmt.Sprintf("run %s on %s made it and did not keep it, last renewed %s", o.Run, o.Host, o.Renewed.UTC().Format(time.RFC3339))
+}
+
+// tagged are the volumes with our tag, made from the snapshot, in this zone.
+func (t *volume) tagged(ctx context.Context) ([]types.Volume, error) {
+	v := t.volumes
+	var found []types.Volume
+	pages := awsec2.NewDescribeVolumesPaginator(v.client, &awsec2.DescribeVolumesInput{
+		MaxResults: awssdk.Int32(volumePage),
+		Filters: []types.Filter{
+			filter("tag-key", literal(v.cfg.Tag)),
+			filter("snapshot-id", string(t.request.Snapshot.ID)),
+			filter("availability-zone", v.cfg.Instance.Zone),
+		},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, page.Volumes...)
+	}
+	return found, nil
+}
+
+// fields are what finds the volume again after a kill, with more.
+func (t *volume) fields(more map[string]string) map[string]string {
+	v := t.volumes
+	more["snapshot"] = string(t.request.Snapshot.ID)
+	more["region"] = v.region()
+	more["zone"] = v.cfg.Instance.Zone
+	more["tag"] = v.cfg.Tag
+	more["owner"] = t.request.Owner.String()
+	return more
+}
+
+func (v *Volumes) region() string { return v.cfg.Session.Config.Region }
+
+// errNone: no volume carries this run's owner tag for this snapshot.
+var errNone = errors.New("no volume with this owner tag")
+
+// search finds the volume of a CreateVolume whose answer is not known, by the
+// owner tag that the call carried.
+func (t *volume) search(ctx context.Context) (types.Volume, error) {
+	found, err := t.tagged(ctx)
+	if err != nil {
+		return types.Volume{}, err
+	}
+	for _, got := range found {
+		if tagMap(got.Tags)[t.volumes.ownerTag()] == t.request.Owner.String() &&
+			got.State != types.VolumeStateDeleting && got.State != types.VolumeStateDeleted {
+			return got, nil
+		}
+	}
+	return types.Volume{}, errNone
+}
+
+// searchSettled searches until it finds, or until EC2 would show a volume if
+// there were one.
+func (t *volume) searchSettled(ctx context.Context) (found bool, err error) {
+	deadline := time.Now().Add(t.volumes.cfg.Timing.Settle)
+	err = t.volumes.wait(ctx, t.volumes.cfg.Timing.Settle+t.volumes.cfg.Timing.Call, func(ctx context.Context) (bool, error) {
+		got, err := t.search(ctx)
+		if errors.Is(err, errNone) {
+			return time.Now().After(deadline), nil
+		}
+		if err == nil {
+			t.id, found = volumeID(awssdk.ToString(got.VolumeId)), true
+		}
+		return err == nil, err
+	})
+	return found, err
+}
