@@ -16,6 +16,7 @@ import (
 
 	"snap-to-s3/internal/awssim"
 	"snap-to-s3/internal/codec"
+	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/ui"
 )
@@ -118,7 +119,7 @@ func (s *sandbox) prove(ctx context.Context, env Env, o awssim.Object) error {
 			return s.proveOurselves(env, file, program, name)
 		}
 	}
-	line := fmt.Sprintf("%s -dc %s | cmp - %s", program, quote(file), filepath.Base(s.demo))
+	line := fmt.Sprintf("%s -dc %s | cmp - %s", program, hint.Quote(file), filepath.Base(s.demo))
 	fmt.Fprintf(env.Stdout, "$ %s && echo equal\n", line)
 	cmd := exec.CommandContext(ctx, "sh", "-c", line+" && echo equal")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, env.Stdout, env.Stderr
@@ -177,5 +178,3 @@ func (s *sandbox) proveOurselves(env Env, file, program, missing string) (err er
 	fmt.Fprintf(env.Stdout, "equal, by SHA-256 %x\n", got.Sum(nil))
 	return nil
 }
-
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
