@@ -160,7 +160,7 @@ func interruptAt(t *testing.T, match func(awssim.Call) bool, f awssim.Fault, sig
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %v to end", took)
 	}
-	if r.code != exitInterrupted || !strings.Contains(r.stderr, "interrupted by "+signal.String()) {
+	if r.code != exitInterrupted || !strings.Contains(r.stderr, "interrupted by "+signalName(signal)) {
 		t.Errorf("exit code %d, want %d with the signal named", r.code, exitInterrupted)
 	}
 	r.oneLineEach(t)
@@ -226,6 +226,9 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	p.ends()
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("it took %v to end", took)
+	}
+	if n := strings.Count(p.err.String(), interruptedText+"\n"); n != 1 {
+		t.Errorf("it said %d times that it gives back", n)
 	}
 	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGINT {
 		t.Errorf("it ended with %v", p.cmd.ProcessState)

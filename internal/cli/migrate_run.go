@@ -21,6 +21,9 @@ func runMigrate(ctx context.Context, env Env, o MigrateOptions) error {
 	if o.JSON {
 		r = newJSONReport(console)
 	}
+	if !o.DryRun { // which has nothing to give back
+		defer sayInterrupted(ctx, console.Log())()
+	}
 	sum, err := migrate(ctx, env, o, console.Log(), r)
 	if _, batch := errors.AsType[*workflow.BatchError](err); err == nil || batch || o.JSON || ctx.Err() != nil {
 		r.Summary(sum, err)

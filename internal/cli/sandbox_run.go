@@ -113,7 +113,7 @@ func runSandbox(ctx context.Context, env Env, o SandboxOptions) (err error) {
 	}
 	for _, kv := range s.env() {
 		k, v, _ := strings.Cut(kv, "=")
-		fmt.Fprintf(env.Stdout, "export %s=%s\n", k, quote(v))
+		fmt.Fprintf(env.Stdout, "export %s=%s\n", k, hint.Quote(v))
 	}
 	fmt.Fprintf(env.Stderr, "The sandbox is up: bucket %s; snapshots %s.\nSet the environment above in another shell and run: snap-to-s3 migrate --dd --all --bucket %s\nCtrl-C ends it.\n",
 		sandboxBucket, strings.Join(s.ids, ", "), sandboxBucket)
@@ -131,8 +131,9 @@ func (s *sandbox) run(ctx context.Context, env Env, argv []string) error {
 	cmd.Args[0] = argv[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, env.Stdout, env.Stderr
 	cmd.Env = append(withoutAWS(os.Environ()), s.env()...)
+	onTerminal := env.IsTerminal(env.Stdin) // asked now: one that hung up is none any more
 	cmd.Cancel = func() error {
-		if env.IsTerminal(env.Stdin) {
+		if onTerminal {
 			return nil // the terminal has sent it the same signal; a second one would cut its clean-up short
 		}
 		return cmd.Process.Signal(syscall.SIGTERM)

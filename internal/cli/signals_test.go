@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,8 +29,12 @@ func signalProbe() {
 		os.Exit(7)
 	}
 	<-ctx.Done()
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
 	fmt.Println(context.Cause(ctx))
-	select {}
+	for range asked {
+		fmt.Println("alive")
+	}
 }
 
 type probe struct {
@@ -92,16 +97,39 @@ func (p *probe) endsBy(t *testing.T, s syscall.Signal) {
 }
 
 func TestTheFirstSignalCancelsAndTheSecondEnds(t *testing.T) {
-	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(s.String(), func(t *testing.T) {
 			t.Parallel()
 			p := startProbe(t, "signal-probe")
 			p.in.Close()
 			p.wants(t, "still here")
 			p.sends(t, s)
-			p.wants(t, "interrupted by "+s.String())
+			p.wants(t, "interrupted by "+signalName(s))
 			p.sends(t, s)
 			p.endsBy(t, s)
+		})
+	}
+}
+
+// When a terminal goes away, kernel and shell send a hangup each.
+func TestFurtherHangupsAreDropped(t *testing.T) {
+	for first, second := range map[syscall.Signal]syscall.Signal{
+		syscall.SIGHUP: syscall.SIGTERM, syscall.SIGTERM: syscall.SIGINT, syscall.SIGINT: syscall.SIGTERM,
+	} {
+		t.Run(signalName(first), func(t *testing.T) {
+			t.Parallel()
+			p := startProbe(t, "signal-probe")
+			p.in.Close()
+			p.wants(t, "still here")
+			p.sends(t, first)
+			p.wants(t, "interrupted by "+signalName(first))
+			for range 3 {
+				p.sends(t, syscall.SIGHUP)
+			}
+			p.sends(t, syscall.SIGUSR1) // which the probe answers: the hangups came before it
+			p.wants(t, "alive")
+			p.sends(t, second)
+			p.endsBy(t, second)
 		})
 	}
 }
@@ -115,7 +143,7 @@ func TestHangupIsLeftAloneWhereItIsIgnored(t *testing.T) {
 	p.in.Close()
 	p.wants(t, "still here")
 	p.sends(t, syscall.SIGTERM) // the hangup, had it counted, came first
-	p.wants(t, "interrupted by "+syscall.SIGTERM.String())
+	p.wants(t, "interrupted by SIGTERM")
 }
 
 func TestAReaderThatGoesAwayDoesNotKill(t *testing.T) {
