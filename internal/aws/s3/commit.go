@@ -12,6 +12,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"snap-to-s3/internal/aws"
+	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/objstore"
 )
 
@@ -62,13 +63,16 @@ func mayHaveEffect(r *smithyhttp.Response, err error) bool {
 // commit makes the object visible and finds out whether it is, whatever became
 // of the answer.
 func (u *upload) commit(ctx context.Context, c commit) (objstore.Info, error) {
-	if err := u.standIn(ctx, c); err != nil {
-		return objstore.Info{}, err
-	}
 	var lost atomic.Int64
-	counted := context.WithValue(ctx, lostKey{}, &lost)
+	send := c.send
+	c.send = func(ctx context.Context, w words) (objstore.Info, error) {
+		if err := u.standIn(ctx, w, c); err != nil {
+			return objstore.Info{}, &standInError{err}
+		}
+		return send(context.WithValue(ctx, lostKey{}, &lost), w)
+	}
 	for round := 1; ; round++ {
-		info, err := u.sendAgainOnConflict(counted, c)
+		info, err := u.sendAgainOnConflict(ctx, c)
 		if err == nil {
 			return info, nil
 		}
@@ -83,7 +87,7 @@ func (u *upload) commit(ctx context.Context, c commit) (objstore.Info, error) {
 		case askErr != nil:
 			return objstore.Info{}, u.unknown(err, askErr, c)
 		case found == foundForeign:
-			return objstore.Info{}, fmt.Errorf("%s in bucket %s: %w", c.name, u.store.bucket, objstore.ErrExists)
+			return objstore.Info{}, u.exists(c)
 		case round == commitRounds || ctx.Err() != nil || aws.Code(err) == "NoSuchUpload":
 			return objstore.Info{}, u.refused(err, c)
 		}
@@ -117,11 +121,14 @@ func (u *upload) sendAgainOnConflict(ctx context.Context, c commit) (objstore.In
 // refused is the error of a write that did not happen.
 func (u *upload) refused(err error, c commit) error {
 	doing := c.name + " in bucket " + u.store.bucket
+	if looked, ok := errors.AsType[*standInError](err); ok {
+		return looked.error
+	}
 	switch {
 	case aws.Status(err) == 412:
-		return fmt.Errorf("%s: %w", doing, objstore.ErrExists)
+		return u.exists(c)
 	case aws.Code(err) == "NoSuchKey" && u.options.IfMatch != "":
-		return fmt.Errorf("%s: the object to be replaced is gone: %w", doing, objstore.ErrExists)
+		return u.gone(c)
 	case aws.Code(err) == "ConditionalRequestConflict":
 		return fmt.Errorf("%s: somebody else is writing this object at the same time: %w", doing, aws.ExplainWith(err, "S3 says",
 			"find out what else writes to this bucket, then run the command again"))
@@ -129,12 +136,27 @@ func (u *upload) refused(err error, c commit) error {
 	return u.explain(err, c.name)
 }
 
+// exists is the error of a write that would have replaced what nobody named.
+func (u *upload) exists(c commit) error {
+	err := fmt.Errorf("%s in bucket %s: %w", c.name, u.store.bucket, objstore.ErrExists)
+	if u.options.IfMatch != "" {
+		return hint.Wrap(fmt.Errorf("%w, and not the one that was to be replaced", err),
+			"another run may have written it meanwhile; look at it ("+u.look()+"), and run the command again to replace that one")
+	}
+	return hint.Wrap(err, "another run may have written it; look at it ("+u.look()+"), and run again with --overwrite to replace it")
+}
+
+// gone is the error of a write whose object to replace is not there any more.
+func (u *upload) gone(c commit) error {
+	return hint.Wrap(fmt.Errorf("%s in bucket %s: the object to be replaced is gone: %w", c.name, u.store.bucket, objstore.ErrExists),
+		"somebody removed it meanwhile; run the command again")
+}
+
 // unknown is the error when neither the write nor the question had an answer.
 func (u *upload) unknown(err, askErr error, c commit) error {
 	return fmt.Errorf("%w; whether the object is there could not be found out: %v",
 		aws.ExplainWith(err, c.name+" in bucket "+u.store.bucket,
-			"when S3 answers again, run the command again, or look: aws s3api head-object --bucket "+
-				quote(u.store.bucket)+" --key "+quote(u.key)), askErr)
+			"when S3 answers again, run the command again, or look: "+u.look()), askErr)
 }
 
 type finding int
@@ -188,9 +210,16 @@ func (u *upload) isOurs(info objstore.Info, c commit) bool {
 	}
 }
 
-// standIn looks what is there where the store's own conditions cannot be relied on.
-func (u *upload) standIn(ctx context.Context, c commit) error {
-	if _, conditions := u.store.dialect.now(); conditions == ConditionsHonoured || u.options.Overwrite && u.options.IfMatch == "" {
+// standInError is a refusal of ours, before the store was asked to write: it
+// tells nothing of the words that the store knows.
+type standInError struct{ error }
+
+func (e *standInError) Unwrap() error { return e.error }
+
+// standIn looks what is there, right before a call in the words of w, where the
+// store's own conditions cannot be relied on or are left out of the call.
+func (u *upload) standIn(ctx context.Context, w words, c commit) error {
+	if _, conditions := u.store.dialect.now(); conditions == ConditionsHonoured && w.conditions || u.options.Overwrite && u.options.IfMatch == "" {
 		return nil
 	}
 	info, err := u.store.Stat(ctx, u.key)
@@ -200,8 +229,10 @@ func (u *upload) standIn(ctx context.Context, c commit) error {
 		return fmt.Errorf("%s: %w", c.name, err)
 	case missing && u.options.IfMatch == "", !missing && info.ETag == u.options.IfMatch:
 		return nil
+	case missing:
+		return u.gone(c)
 	default:
-		return fmt.Errorf("%s in bucket %s: %w", c.name, u.store.bucket, objstore.ErrExists)
+		return u.exists(c)
 	}
 }
 

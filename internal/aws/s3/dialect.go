@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 
@@ -113,7 +114,7 @@ func less(known, fewer, uses words) bool {
 
 // rejected tells whether the answer means that a header is not understood.
 func rejected(err error) bool {
-	if err == nil {
+	if _, ours := errors.AsType[*standInError](err); ours || err == nil {
 		return false
 	}
 	switch aws.Code(err) {

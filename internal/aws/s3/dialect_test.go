@@ -1,23 +1,31 @@
 package s3_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/aws/s3"
 	"snap-to-s3/internal/awssim"
+	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/objstore/objstoretest"
 )
 
 // behind puts a server before the sandbox that rejects requests with certain
 // headers, as stores do that lag behind S3.
 func (b *sandbox) behind(reject func(http.Header) (status int, code string)) string {
+	b.Helper()
+	return b.inFrontOf(func(r *http.Request) (int, string) { return reject(r.Header) })
+}
+
+func (b *sandbox) inFrontOf(reject func(*http.Request) (status int, code string)) string {
 	b.Helper()
 	target, err := url.Parse(b.sim.Endpoint())
 	if err != nil {
@@ -28,7 +36,7 @@ func (b *sandbox) behind(reject func(http.Header) (status int, code string)) str
 		r.Out.Host = r.In.Host // it is signed
 	}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if status, code := reject(r.Header); status != 0 {
+		if status, code := reject(r); status != 0 {
 			w.WriteHeader(status)
 			fmt.Fprintf(w, "<Error><Code>%s</Code><Message>not here</Message></Error>", code)
 			return
@@ -173,5 +181,70 @@ func TestBodiesAreNotHashed(t *testing.T) {
 	}
 	if n != 4 {
 		t.Errorf("%d bodies with our checksum, want an object and three parts", n)
+	}
+}
+
+// A store that takes conditions from PutObject and rejects them from
+// CompleteMultipartUpload: without them it is looked up what is there, right
+// before the call, so that nobody's object is replaced.
+func TestConditionsRejectedOfCompleteOnly(t *testing.T) {
+	for _, known := range []s3.Conditions{s3.ConditionsHonoured, s3.ConditionsUnknown} {
+		t.Run(known.String(), func(t *testing.T) {
+			b := start(t, awssim.Config{}, s3.Options{})
+			var completes atomic.Int64
+			theirs := b.open(bucket, aws.Options{}, s3.Options{Conditions: s3.ConditionsHonoured})
+			endpoint := b.inFrontOf(func(r *http.Request) (int, string) {
+				if r.Method != http.MethodPost || !r.URL.Query().Has("uploadId") || !hasPrefix(r.Header, "If-") {
+					return 0, ""
+				}
+				if completes.Add(1) == 1 {
+					// Between any look before the call and the call without conditions.
+					put(t, theirs, "k", []byte("somebody's"), objstore.CreateOptions{})
+				}
+				return 501, "NotImplemented"
+			})
+			b.store = b.open(bucket, aws.Options{S3Endpoint: endpoint}, s3.Options{Conditions: known})
+			put(t, b.store, "small", []byte("x"), ours()) // teaches that conditions are honoured
+			_, err := tryPut(t, b.store, "k", make([]byte, 3*simPart), ours())
+			if !errors.Is(err, objstore.ErrExists) {
+				t.Errorf("upload over somebody's object: %v, want ErrExists", err)
+			}
+			if o, _ := b.sim.Object(bucket, "k"); o.Size != int64(len("somebody's")) {
+				t.Errorf("somebody's object was replaced: %d bytes", o.Size)
+			}
+			info := put(t, b.store, "free", make([]byte, 3*simPart), ours())
+			b.wantObject(t, "free", 3*simPart)
+			put(t, b.store, "free", make([]byte, 2*simPart), objstore.CreateOptions{IfMatch: info.ETag})
+			if _, err := tryPut(t, b.store, "free", make([]byte, 2*simPart), objstore.CreateOptions{IfMatch: info.ETag}); !errors.Is(err, objstore.ErrExists) {
+				t.Errorf("replacing what was replaced already: %v, want ErrExists", err)
+			}
+			if got := b.store.ConditionalWrites(); got != s3.ConditionsIgnored {
+				t.Errorf("conditional writes are %v, want ignored", got)
+			}
+			if n := strings.Count(b.log.String(), "rejects conditional writes"); n != 1 {
+				t.Errorf("it is said %d times, want once:\n%s", n, b.log)
+			}
+		})
+	}
+}
+
+// That a look-up fails says nothing of the words that the store knows: the write
+// is not tried in fewer.
+func TestLookUpBeforeAWriteFails(t *testing.T) {
+	b := start(t, awssim.Config{}, s3.Options{Conditions: s3.ConditionsIgnored})
+	b.sim.SetFault(func(c awssim.Call) awssim.Fault {
+		switch c.Action {
+		case "HeadObject", "GetObject":
+			return awssim.Fault{Before: &awssim.Error{Status: 400, Code: "InvalidRequest", Message: "no."}}
+		}
+		return awssim.Fault{}
+	})
+	_, err := tryPut(t, b.store, "k", []byte("x"), ours())
+	wantError(t, err, "store k: look up k in bucket archive: InvalidRequest: no.", "")
+	if _, there := b.sim.Object(bucket, "k"); there {
+		t.Error("the object is written all the same")
+	}
+	if n := len(b.sim.Calls()); n > 3 {
+		t.Errorf("%d calls, want one look-up", n)
 	}
 }

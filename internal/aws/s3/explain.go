@@ -73,15 +73,25 @@ func aboutKMS(err error) bool {
 // The second is how S3 says it without naming an action.
 var kmsRefusal = regexp.MustCompile(`\bkms:[A-Z][A-Za-z]+|refers to a customer master key`)
 
+// look is the command that shows the object.
+func (u *upload) look() string {
+	return "aws s3api head-object --bucket " + quote(u.store.bucket) + " --key " + quote(u.key) + u.where()
+}
+
+// where is what a command needs to reach the bucket as we do.
+func (u *upload) where() string {
+	options := u.store.client.Load().Options()
+	where := ""
+	if options.BaseEndpoint != nil {
+		where = " --endpoint-url " + quote(*options.BaseEndpoint)
+	}
+	return where + " --region " + quote(options.Region)
+}
+
 // leftUpload says that an upload stays and is paid for, and how to end it.
 func (u *upload) leftUpload(err error) error {
 	command := "aws s3api abort-multipart-upload --bucket " + quote(u.store.bucket) +
-		" --key " + quote(u.key) + " --upload-id " + quote(u.id)
-	options := u.store.client.Load().Options()
-	if options.BaseEndpoint != nil {
-		command += " --endpoint-url " + quote(*options.BaseEndpoint)
-	}
-	command += " --region " + quote(options.Region)
+		" --key " + quote(u.key) + " --upload-id " + quote(u.id) + u.where()
 	return &objstore.LeftBehindError{
 		Thing:   fmt.Sprintf("multipart upload %s of %s in bucket %s", u.id, u.key, u.store.bucket),
 		Command: command,

@@ -219,3 +219,28 @@ func TestCancelledCommit(t *testing.T) {
 		}
 	}
 }
+
+// Who finds an object in the way is told how to look at it and how to go on.
+func TestAnObjectInTheWayHasANextStep(t *testing.T) {
+	for _, known := range []s3.Conditions{s3.ConditionsHonoured, s3.ConditionsIgnored} {
+		b := start(t, awssim.Config{}, s3.Options{Conditions: known})
+		look := "aws s3api head-object --bucket archive --key k --endpoint-url " + b.sim.Endpoint() + " --region us-east-1"
+		for _, size := range []int{100, 3 * simPart} {
+			o := ours()
+			o.IfMatch = `"gone"`
+			_, err := tryPut(t, b.store, "k", make([]byte, size), o)
+			wantError(t, err, "in bucket archive: the object to be replaced is gone", "run the command again")
+		}
+		put(t, b.store, "k", []byte("x"), ours())
+		for _, size := range []int{100, 3 * simPart} {
+			_, err := tryPut(t, b.store, "k", make([]byte, size), ours())
+			wantError(t, err, "in bucket archive: an object is already there",
+				"another run may have written it; look at it ("+look+"), and run again with --overwrite to replace it")
+			o := ours()
+			o.IfMatch = `"other"`
+			_, err = tryPut(t, b.store, "k", make([]byte, size), o)
+			wantError(t, err, "in bucket archive: an object is already there, and not the one that was to be replaced",
+				"look at it ("+look+"), and run the command again")
+		}
+	}
+}
