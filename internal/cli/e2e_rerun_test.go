@@ -3,9 +3,11 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -219,9 +221,12 @@ func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
 	w.nothingLeft()
 }
 
-func TestKeptVolumesAreUsedAgain(t *testing.T) {
+// TestKeptVolumesAreNotRead: people keep a volume in order to use it, and what
+// they write to it must not end up in an archive.
+func TestKeptVolumesAreNotRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, awssim.Config{})
+	w.leftovers = true // the kept volume
 	s := w.noisy(2<<20, awssim.SnapshotSpec{})
 	migrate := []string{"migrate", "--dd", "--all", "--bucket", testBucket}
 	w.ok(append(migrate, "--keep-temp-volumes")...)
@@ -234,13 +239,30 @@ func TestKeptVolumesAreUsedAgain(t *testing.T) {
 	if files, err := os.ReadDir(w.stateDir()); err != nil || len(files) > 0 {
 		t.Errorf("a kept volume is nothing unfinished, but the state is %v, %v", files, err)
 	}
+	device, err := os.OpenFile(vols[0].Node, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = device.WriteAt([]byte("written by whoever kept it"), 1<<20)
+	if err = errors.Join(err, device.Sync(), device.Close()); err != nil {
+		t.Fatal(err)
+	}
 	w.again(s)
-	w.ok(append(migrate, "--overwrite")...)
-	if n := w.called("CreateVolume"); n != 0 {
+	r := w.ok(append(migrate, "--overwrite")...)
+	if n := w.called("CreateVolume"); n != 1 {
 		t.Errorf("the second run made %d volumes", n)
 	}
 	w.isArchived(s, s.key("zstd"))
-	w.nothingLeft()
+	line := `a kept volume is not read, .* volume=` + vols[0].ID + ` .*aws ec2 delete-volume --region us-east-1 --volume-id ` + vols[0].ID
+	if !regexp.MustCompile(line).MatchString(r.stderr) {
+		t.Errorf("nothing says that %s is not read and how to delete it:\n%s", vols[0].ID, r.stderr)
+	}
+	for _, v := range w.sim.Volumes() {
+		if v.ID == vols[0].ID && (v.Tags["snap-to-s3"] != "kept" || v.Attachment != "attached") ||
+			v.ID != vols[0].ID && v.State != "deleting" {
+			t.Errorf("volume %+v, want the kept one as it was and no other", v)
+		}
+	}
 }
 
 func TestOne(t *testing.T) {
