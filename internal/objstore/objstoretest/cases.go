@@ -25,6 +25,7 @@ func cases() []testCase {
 		{name: "streams in flight", run: streams},
 		{name: "spool", run: spool},
 		{name: "nothing is visible before commit", run: invisible},
+		{name: "asked before commit", run: beforeCommit},
 		{name: "abort leaves nothing", run: abortLeavesNothing},
 		{name: "one of commit and abort", run: oneOfCommitAndAbort},
 		{name: "missing", run: missing},
@@ -93,6 +94,36 @@ func invisible(s *script) {
 	s.wantMissing(key)
 	s.commit(w)
 	s.wantContent(key, data)
+}
+
+func beforeCommit(s *script) {
+	lost := errors.New("the claim is lost")
+	for _, refuse := range []error{nil, lost} {
+		for _, n := range []int64{0, 10, s.PartSize, 3*s.PartSize + 1} {
+			key, data, asked := s.key(fmt.Sprint(n, refuse)), s.bytes(n), 0
+			w := s.create(key, objstore.CreateOptions{Streams: 2, BeforeCommit: func(context.Context) error {
+				asked++
+				s.wantMissing(key)
+				return refuse
+			}})
+			s.write(w, data)
+			if asked != 0 {
+				s.Errorf("asked %d times before Commit was called", asked)
+			}
+			_, err := w.Commit(s.Context())
+			if asked != 1 || err != refuse { //nolint:errorlint // as it is
+				s.Errorf("%d bytes: asked %d times, commit: %v; want once, %v", n, asked, err, refuse)
+			}
+			if refuse == nil {
+				s.wantContent(key, data)
+				continue
+			}
+			s.wantMissing(key)
+			s.abort(w)
+			s.wantMissing(key)
+		}
+	}
+	s.wantNoUploads()
 }
 
 func abortLeavesNothing(s *script) {
