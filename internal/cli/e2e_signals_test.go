@@ -295,7 +295,7 @@ func TestKilled(t *testing.T) {
 	r := w.run("migrate", "--dd", "--bucket", testBucket, s.ID)
 	r.says(t, exitClaimed, "claimed elsewhere", "60 minutes")
 	for kind, want := range map[string]string{"volume": volumes[0].ID, "upload": uploads[0].ID} {
-		if !regexp.MustCompile(`left behind by an earlier run .*kind=` + kind + ` .*` + regexp.QuoteMeta(want)).MatchString(r.stderr) {
+		if !regexp.MustCompile(`left behind by an earlier run .*kind=` + kind + ` what="[^"]*` + regexp.QuoteMeta(want) + `.* command="aws [^"]*` + regexp.QuoteMeta(want)).MatchString(r.stderr) {
 			t.Errorf("the next run has no word of %s %s", kind, want)
 		}
 	}

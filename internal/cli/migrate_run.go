@@ -63,7 +63,7 @@ func (m *migrator) close() error {
 		return err
 	}
 	for _, e := range left {
-		m.Log.Warn("stays behind, kept in the state file", "kind", e.Kind, "reason", e.Reason, "command", e.Command, "file", m.State.Path())
+		m.Log.Warn("stays behind, kept in the state file", "kind", e.Kind, "what", e.What(), "reason", e.Reason, "command", e.Hint(), "file", m.State.Path())
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -133,7 +132,7 @@ func (m *migrator) warnOfDeadRuns() {
 			m.Log.Warn("an earlier run's state file cannot be read whole", "err", run.Err)
 		}
 		for _, e := range run.Left {
-			m.Log.Warn("left behind by an earlier run", "run", run.Header.Run, "kind", e.Kind, "what", fmt.Sprint(e.Fields), "command", e.Command, "file", run.Path)
+			m.Log.Warn("left behind by an earlier run", "run", run.Header.Run, "kind", e.Kind, "what", e.What(), "command", e.Hint(), "file", run.Path)
 		}
 	}
 }
