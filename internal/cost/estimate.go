@@ -26,6 +26,12 @@ type MigrationJob struct {
 type Estimate struct {
 	Snapshots int64
 
+	// What is paid for once, whether its price is known or not.
+	VolumeSeconds  int64 // that temporary volumes live
+	RequestCount   int64 // to S3, parts among them
+	Parts          int64 // of archives
+	LargestArchive int64 // bytes that the largest of them will hardly exceed
+
 	// Once.
 	Volume   Money // hours of the temporary volume
 	Requests Money // to S3
@@ -51,6 +57,9 @@ type absent struct {
 // OneTime is what the migration itself costs.
 func (e Estimate) OneTime() Money { return e.Volume.Plus(e.Requests).Plus(e.Transfer) }
 
+// VolumeHours is how long temporary volumes live, all added up.
+func (e Estimate) VolumeHours() float64 { return float64(e.VolumeSeconds) / float64(hour) }
+
 // OneTimeKnown says that OneTime leaves nothing out for want of a price.
 func (e Estimate) OneTimeKnown() bool {
 	return !slices.ContainsFunc(e.missing, func(a absent) bool { return a.oneTime })
@@ -73,7 +82,13 @@ func (e Estimate) Add(o Estimate) Estimate {
 	missing := slices.Concat(e.missing, o.missing)
 	slices.SortFunc(missing, absent.compare)
 	return Estimate{
-		Snapshots:   e.Snapshots + o.Snapshots,
+		Snapshots: e.Snapshots + o.Snapshots,
+
+		VolumeSeconds:  e.VolumeSeconds + o.VolumeSeconds,
+		RequestCount:   e.RequestCount + o.RequestCount,
+		Parts:          e.Parts + o.Parts,
+		LargestArchive: max(e.LargestArchive, o.LargestArchive),
+
 		Volume:      e.Volume.Plus(o.Volume),
 		Requests:    e.Requests.Plus(o.Requests),
 		Transfer:    e.Transfer.Plus(o.Transfer),
@@ -229,6 +244,7 @@ func (b *bill) per(per int64, i item, amount int64, factors ...int64) Money {
 func (b *bill) volume(j MigrationJob) {
 	seconds := int64(VolumeTime(j.Size) / time.Second)
 	whole := ceilDiv(j.Size, gibBytes) * gibBytes // EBS makes volumes of whole GiB
+	b.VolumeSeconds = seconds
 	b.Volume = b.per(month, item{j.Region, "ebs:" + j.VolumeType}, whole, seconds)
 	switch j.VolumeType {
 	case "io1", "io2":
@@ -239,14 +255,15 @@ func (b *bill) volume(j MigrationJob) {
 }
 
 func (b *bill) upload(j MigrationJob) {
+	archive := j.Parts + extraRequests
+	small := ceilDiv(j.entries(), defaultPart) + extraRequests + 2 // entries, two records
+	b.Parts, b.RequestCount, b.LargestArchive = j.Parts, archive+small+lookups, j.Stored
 	if j.BucketRegion == "" {
 		b.missing = append(b.missing, absent{item{"", "store:"}, true})
 		return
 	}
 	put := item{j.BucketRegion, "s3:" + j.StorageClass + "-put"}
 	std := item{j.BucketRegion, "s3:" + standard + "-put"}
-	archive := j.Parts + extraRequests
-	small := ceilDiv(j.entries(), defaultPart) + extraRequests + 2 // entries, two records
 	if classOf(j.StorageClass).partsAtStd {
 		b.Requests = b.of(put, 1).Plus(b.of(std, archive-1))
 	} else {

@@ -48,7 +48,8 @@ func TestExamplesOfTheDocs(t *testing.T) {
 				"one-time": {e.OneTime().Decimal()}, "storage": {e.Storage.Decimal()},
 				"storage-half": {e.StorageHalf.Decimal()}, "snapshot": {e.Snapshot.Decimal()},
 				"minimum-days": {strconv.Itoa(e.MinimumDays)}, "minimum": {e.Minimum.Decimal()},
-				"unknown": e.Unknown(),
+				"unknown":        e.Unknown(),
+				"volume-seconds": {strconv.FormatInt(e.VolumeSeconds, 10)}, "request-count": {strconv.FormatInt(e.RequestCount, 10)},
 			}
 			got := map[string][]string{}
 			want["unknown"] = append(want["unknown"], []string(nil)...)
@@ -137,7 +138,7 @@ func TestOtherStore(t *testing.T) {
 	if diff := cmp.Diff([]string{"the store at this endpoint"}, e.Unknown()); diff != "" {
 		t.Errorf("unknown (-want +got):\n%s", diff)
 	}
-	if e.OneTimeKnown() || e.Storage != 0 || e.Volume == 0 {
+	if e.OneTimeKnown() || e.Storage != 0 || e.Volume == 0 || e.RequestCount != 128+2+5+10 || e.VolumeHours() != 1./60 {
 		t.Errorf("estimate: %+v", e)
 	}
 }
@@ -179,6 +180,9 @@ func TestTenThousand(t *testing.T) {
 	one := table.Estimate(MigrationJob{Region: "us-east-1", BucketRegion: "us-east-1", Size: 1 << 40})
 	if sum.Snapshots != 10_000 || sum.Volume != 5000*one.Volume || sum.Storage != 5000*one.Storage {
 		t.Errorf("sum of 10,000: %+v, of which half are %+v", sum, one)
+	}
+	if sum.Parts != 10_000*one.Parts || sum.RequestCount != 10_000*one.RequestCount || sum.VolumeHours() != 40_000 || sum.LargestArchive != one.LargestArchive {
+		t.Errorf("amounts of 10,000: %+v, of one: %+v", sum, one)
 	}
 	if len(sum.missing) != 4 {
 		t.Errorf("%d missing prices are remembered, want 4: %v", len(sum.missing), sum.Unknown())
