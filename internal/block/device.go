@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +19,26 @@ import (
 // refuses every mount of it and every other exclusive user. It is read past the
 // page cache where it can be. All of it is one extent, as a device does not know
 // its holes.
-type Device struct{ *File }
+type Device struct {
+	*File
+	image bool
+}
+
+// IsImage tells whether the bytes come from a file: path is one, or it is a loop
+// device, which no disk of a machine ever is.
+func (d *Device) IsImage() bool { return d.image }
+
+// loopMajor is the number of the loop driver (Linux, Documentation/admin-guide/
+// devices.txt). Who looks at the name of a node looks at what somebody typed.
+const loopMajor = 7
+
+func isImage(info fs.FileInfo) bool {
+	if info.Mode().IsRegular() {
+		return true
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode().Type() == os.ModeDevice && unix.Major(stat.Rdev) == loopMajor
+}
 
 // OpenDevice opens a block device exclusively. Where path is a regular file,
 // which stands for a device in a sandbox, nothing is exclusive.
@@ -36,7 +56,7 @@ func OpenDevice(path string) (*Device, error) {
 			return nil, err
 		}
 		file.whole = true
-		return &Device{file}, nil
+		return &Device{File: file, image: isImage(info)}, nil
 	}
 	f, err := openExclusive(path)
 	if errors.Is(err, unix.EBUSY) {
@@ -76,7 +96,7 @@ func newDevice(f *os.File, path string) (*Device, error) {
 	if err := file.setUnit(); err != nil {
 		return nil, err
 	}
-	return &Device{file}, nil
+	return &Device{File: file, image: isImage(info)}, nil
 }
 
 // Extents yields the whole device.

@@ -62,6 +62,9 @@ func TestDeviceReads(t *testing.T) {
 	if d.unit < 512 {
 		t.Errorf("unit %d: the device is not read past the page cache", d.unit)
 	}
+	if !d.IsImage() {
+		t.Error("a loop device is not told to be an image")
+	}
 	if diff := cmp.Diff([]Extent{{0, int64(len(content))}}, collect(t, d)); diff != "" {
 		t.Error(diff)
 	}
@@ -137,11 +140,46 @@ func TestImageAsDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
+	if !d.IsImage() {
+		t.Error("an image is not told to be one")
+	}
 	if diff := cmp.Diff([]Extent{{0, 8 << 20}}, collect(t, d)); diff != "" {
 		t.Error(diff)
 	}
 	p := make([]byte, 3)
 	if _, err := d.ReadAt(t.Context(), p, 5<<20-1); err != nil || !bytes.Equal(p, []byte{0, 1, 0}) {
 		t.Errorf("% x, %v", p, err)
+	}
+}
+
+// Device nodes need no device to be looked at.
+func TestOnlyLoopDevicesAreImages(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("device nodes need root")
+	}
+	for name, want := range map[string]struct {
+		major, minor uint32
+		image        bool
+	}{
+		"loop0":      {7, 0, true},
+		"loop300":    {7, 300, true},
+		"nvme1n1":    {259, 7, false},
+		"nvme7n1":    {259, 0x707, false},
+		"xvdf":       {202, 80, false},
+		"sdf":        {8, 80, false},
+		"sdf as dm":  {252, 7, false},
+		"7 as minor": {8, 7, false},
+	} {
+		path := filepath.Join(t.TempDir(), "node")
+		if err := unix.Mknod(path, unix.S_IFBLK|0o600, int(unix.Mkdev(want.major, want.minor))); err != nil {
+			t.Skip("no device nodes can be made here: ", err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := isImage(info); got != want.image {
+			t.Errorf("%s (%d:%d): is an image: %t, want %t", name, want.major, want.minor, got, want.image)
+		}
 	}
 }

@@ -122,7 +122,7 @@ func (t *volume) openDevice(ctx context.Context) error {
 		case err != nil:
 			return false, err
 		}
-		if last = v.wrongSize(source.Size(), t.request.Snapshot.Size); last != "" {
+		if last = wrongSize(source, t.request.Snapshot.Size); last != "" {
 			return false, source.Close()
 		}
 		t.Source = source
@@ -141,12 +141,19 @@ func (t *volume) openDevice(ctx context.Context) error {
 	return nil
 }
 
+// sized is what wrongSize asks of a device.
+type sized interface {
+	Size() int64
+	IsImage() bool
+}
+
 // wrongSize says what is wrong with a device's size, or "". A volume's device
-// has exactly its size, and one that has not is another disk. Below another
-// root than /dev stand images, which need not be a whole number of GiB: there
-// they may be smaller.
-func (v *Volumes) wrongSize(have, want int64) string {
-	if have == want || v.dev.dev != "/dev" && 0 < have && have < want {
+// has exactly its size, and one that has not is another disk. What a sandbox
+// gives for a device is an image, which need not be a whole number of GiB: that
+// may be smaller.
+func wrongSize(d sized, want int64) string {
+	have := d.Size()
+	if have == want || d.IsImage() && 0 < have && have < want {
 		return ""
 	}
 	return fmt.Sprintf("the device there has %d bytes, the volume %d", have, want)

@@ -107,25 +107,33 @@ func TestFindDeviceNameItCannotTranslate(t *testing.T) {
 	}
 }
 
+// thing is a device of a size.
+type thing struct {
+	size  int64
+	image bool
+}
+
+func (t thing) Size() int64   { return t.size }
+func (t thing) IsImage() bool { return t.image }
+
 func TestWrongSize(t *testing.T) {
 	const gib = int64(1) << 30
 	tests := []struct {
-		dev        string
-		have, want int64
-		wrong      bool
+		have  thing
+		wrong bool
 	}{
-		{"/dev", 8 * gib, 8 * gib, false},
-		{"/dev", 8*gib - 512, 8 * gib, true},
-		{"/dev", 8*gib + 512, 8 * gib, true},
-		{"/sandbox/dev", 8 * gib, 8 * gib, false},
-		{"/sandbox/dev", 5 << 20, 8 * gib, false},
-		{"/sandbox/dev", 0, 8 * gib, true},
-		{"/sandbox/dev", 9 * gib, 8 * gib, true},
+		{thing{8 * gib, false}, false},
+		{thing{8*gib - 512, false}, true},
+		{thing{8*gib + 512, false}, true},
+		{thing{0, false}, true},
+		{thing{8 * gib, true}, false},
+		{thing{5 << 20, true}, false},
+		{thing{0, true}, true},
+		{thing{9 * gib, true}, true},
 	}
 	for _, tt := range tests {
-		v := &Volumes{dev: deviceRoots{dev: tt.dev}}
-		if got := v.wrongSize(tt.have, tt.want); (got != "") != tt.wrong {
-			t.Errorf("wrongSize(%d, %d) below %s = %q, want wrong: %t", tt.have, tt.want, tt.dev, got, tt.wrong)
+		if got := wrongSize(tt.have, 8*gib); (got != "") != tt.wrong {
+			t.Errorf("wrongSize(%+v) = %q, want wrong: %t", tt.have, got, tt.wrong)
 		}
 	}
 }
