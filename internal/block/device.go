@@ -45,7 +45,35 @@ func isImage(info fs.FileInfo) bool {
 //
 // A device that is in use, also below a loop device, is an error for which
 // errors.Is(err, unix.EBUSY) holds and which names the holder if it can be seen.
-func OpenDevice(path string) (*Device, error) {
+//
+// A device may answer neither the open nor the first read, and neither can be
+// ended from outside. When ctx ends before them, OpenDevice returns its cause;
+// they go on in a thread of their own, and what is opened in the end is closed.
+func OpenDevice(ctx context.Context, path string) (*Device, error) {
+	type answer struct {
+		device *Device
+		err    error
+	}
+	answers := make(chan answer)
+	go func() {
+		d, err := openDevice(path)
+		select {
+		case answers <- answer{d, err}:
+		case <-ctx.Done():
+			if d != nil {
+				_ = d.Close() // nothing was read, and nobody is there to be told
+			}
+		}
+	}()
+	select {
+	case a := <-answers:
+		return a.device, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func openDevice(path string) (*Device, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package block
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -51,7 +53,7 @@ func loop(t *testing.T, backing string) string {
 func TestDeviceReads(t *testing.T) {
 	content := noise(9*Size + 512)
 	dev := loop(t, imageFile(t, content))
-	d, err := OpenDevice(dev)
+	d, err := OpenDevice(t.Context(), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,16 +91,16 @@ func TestDeviceReads(t *testing.T) {
 
 func TestDeviceIsExclusive(t *testing.T) {
 	dev := loop(t, imageFile(t, make([]byte, 4*Size)))
-	d, err := OpenDevice(dev)
+	d, err := OpenDevice(t.Context(), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = OpenDevice(dev)
+	_, err = OpenDevice(t.Context(), dev)
 	wantBusy(t, err, "held by something this process cannot see")
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := OpenDevice(dev)
+	again, err := OpenDevice(t.Context(), dev)
 	if err != nil {
 		t.Fatalf("after it was closed: %v", err)
 	}
@@ -112,14 +114,14 @@ func TestMountedDeviceIsBusy(t *testing.T) {
 	dev, point := loop(t, image), t.TempDir()
 	run(t, "mount", "-o", "ro", dev, point)
 	t.Cleanup(func() { run(t, "umount", point) })
-	_, err := OpenDevice(dev)
+	_, err := OpenDevice(t.Context(), dev)
 	wantBusy(t, err, "mounted at "+point)
 }
 
 func TestDeviceBelowALoopIsBusy(t *testing.T) {
 	dev := loop(t, imageFile(t, make([]byte, 4*Size)))
 	over := loop(t, dev)
-	_, err := OpenDevice(dev)
+	_, err := OpenDevice(t.Context(), dev)
 	wantBusy(t, err, "below "+over)
 }
 
@@ -135,7 +137,7 @@ func TestImageAsDevice(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "image")
 	sparse(t, path, 8<<20, 5<<20)
-	d, err := OpenDevice(path)
+	d, err := OpenDevice(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +182,37 @@ func TestOnlyLoopDevicesAreImages(t *testing.T) {
 		}
 		if got := isImage(info); got != want.image {
 			t.Errorf("%s (%d:%d): is an image: %t, want %t", name, want.major, want.minor, got, want.image)
+		}
+	}
+}
+
+// A pipe stands for a device whose open does not return: that of a pipe waits for
+// someone who writes.
+func TestOpenIsGivenUp(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(20*time.Millisecond, func() { cancel(enough) })
+	if d, err := OpenDevice(ctx, path); !errors.Is(err, enough) || d != nil {
+		t.Errorf("got %v, %v, want the end of the context", d, err)
+	}
+	// The open that goes on ends with a writer, and closes what it got: then
+	// nobody reads any more.
+	w, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if _, err := w.Write([]byte{1}); errors.Is(err, unix.EPIPE) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("what was opened in the end is not closed")
 		}
 	}
 }

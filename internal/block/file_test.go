@@ -120,7 +120,7 @@ func TestNotADisk(t *testing.T) {
 	for _, path := range []string{t.TempDir(), os.DevNull, "/no/such/image"} {
 		for name, open := range map[string]func(string) error{
 			"OpenFile":   func(p string) error { _, err := OpenFile(p); return err },
-			"OpenDevice": func(p string) error { _, err := OpenDevice(p); return err },
+			"OpenDevice": func(p string) error { _, err := OpenDevice(t.Context(), p); return err },
 		} {
 			if err := open(path); err == nil {
 				t.Errorf("%s opened %s", name, path)

@@ -105,13 +105,17 @@ func (t *volume) openDevice(ctx context.Context) error {
 	t.step("waiting for the device of %s", t.id)
 	begun, busy, last := time.Now(), 0, "there is none"
 	var path string
-	err := v.wait(ctx, v.cfg.Timing.DeviceWait, func(context.Context) (bool, error) {
+	var silent bool // it did not answer
+	err := v.wait(ctx, v.cfg.Timing.DeviceWait, func(ctx context.Context) (bool, error) {
 		var err error
 		if path, err = v.dev.find(t.id, t.device); path == "" || err != nil {
 			return false, err
 		}
-		source, err := block.OpenDevice(path)
+		source, err := block.OpenDevice(ctx, path)
 		switch {
+		case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+			silent = true
+			return false, err
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.ENOMEDIUM):
 			return false, nil // its node comes before it works
 		case errors.Is(err, syscall.EBUSY):
@@ -128,6 +132,9 @@ func (t *volume) openDevice(ctx context.Context) error {
 		t.Source = source
 		return true, nil
 	})
+	if still := late(err, "device %s of volume %s did not answer within %s", path, t.id, v.cfg.Timing.DeviceWait); still != nil && silent {
+		return hint.Wrap(still, t.statusHint())
+	}
 	if still := late(err, "no device for volume %s, attached at %s, within %s: %s",
 		t.id, t.device, v.cfg.Timing.DeviceWait, last); still != nil {
 		return hint.Wrap(still,
@@ -139,6 +146,11 @@ func (t *volume) openDevice(ctx context.Context) error {
 	}
 	t.log.Info("opened device", "volume", t.id, "device", path, "elapsed", time.Since(begun).Round(time.Millisecond))
 	return nil
+}
+
+// statusHint is what to do about a volume that gives nothing.
+func (t *volume) statusHint() string {
+	return fmt.Sprintf("check the volume's status: aws ec2 describe-volume-status --region %s --volume-ids %s", t.volumes.region(), t.id)
 }
 
 // sized is what wrongSize asks of a device.

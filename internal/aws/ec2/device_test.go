@@ -1,11 +1,23 @@
 package ec2
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/go-cmp/cmp"
+
+	"snap-to-s3/internal/aws"
+	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/workflow"
 )
 
 // machine is what find looks at: device nodes, and NVMe disks by name.
@@ -135,5 +147,46 @@ func TestWrongSize(t *testing.T) {
 		if got := wrongSize(tt.have, 8*gib); (got != "") != tt.wrong {
 			t.Errorf("wrongSize(%+v) = %q, want wrong: %t", tt.have, got, tt.wrong)
 		}
+	}
+}
+
+// A pipe stands for a device that does not answer: it waits for a writer.
+func TestDeviceThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	roots := machine{nodes: []string{"xvdg"}}.build(t)
+	path := filepath.Join(roots.dev, "xvdf")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // ends the open that goes on
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	})
+	open := func(ctx context.Context, limit time.Duration) error {
+		log := slog.New(slog.DiscardHandler)
+		v := &volume{
+			volumes: &Volumes{cfg: VolumesConfig{
+				Timing: Timing{DeviceWait: limit}.orDefault(), Log: log,
+				Session: &aws.Session{Config: awssdk.Config{Region: "us-east-1"}},
+			}, dev: roots},
+			request: workflow.VolumeRequest{Step: func(string) {}, Snapshot: snapshot.Snapshot{Size: 1 << 30}},
+			log:     log, id: "vol-0123456789abcdef0", device: "/dev/sdf",
+		}
+		return v.openDevice(ctx)
+	}
+	err := open(t.Context(), 50*time.Millisecond)
+	const status = "aws ec2 describe-volume-status --region us-east-1 --volume-ids vol-0123456789abcdef0"
+	if err == nil || !strings.Contains(err.Error(), "device "+path+" of volume vol-0123456789abcdef0 did not answer within 50ms") ||
+		!strings.Contains(hint.Of(err), status) {
+		t.Errorf("error %v, hint %q", err, hint.Of(err))
+	}
+	stop := errors.New("stopped by a test")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(20*time.Millisecond, func() { cancel(stop) })
+	if err := open(ctx, time.Hour); !errors.Is(err, stop) {
+		t.Errorf("error %v, want the one it was stopped with", err)
 	}
 }
