@@ -134,7 +134,7 @@ func (p *Protocol) allowed(r ClaimRequest, st State) error {
 	}
 	switch {
 	case st.Owned && st.Owner.Identity == p.Self:
-	case st.Live(now):
+	case st.InProgress() && st.Live(now): // beside another value an owner is only what a run could not delete
 		err := fmt.Errorf("%s: %w: %s", id, ErrClaimed, st.who(p.Tag, now))
 		return hint.Wrap(err, fmt.Sprintf("an owner is taken for dead %s after it was last renewed; if you know that run is dead, name the snapshot again then",
 			shortDuration(Live)))

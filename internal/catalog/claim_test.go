@@ -250,7 +250,7 @@ func TestClaimRefuses(t *testing.T) {
 			named(), true, `owner i-0bbbbbbbbbbbbbbbb, run 20260301-101600-bbbbbbbb, renewed 59m0s ago`, "60 minutes",
 		},
 		{"named, owner alive, in one value", map[string]string{"t": "migrating 7 " + ownerAt(beta, bubble, "-")}, named(), true, beta.Run, "60 minutes"},
-		{"named, owner ahead of our clock", map[string]string{"t-owner": ownerAt(beta, bubble.Add(time.Hour), "-")}, named(), true, "2000-01-01T01:00:00Z", ""},
+		{"named, owner ahead of our clock", map[string]string{"t": "migrating", "t-owner": ownerAt(beta, bubble.Add(time.Hour), "-")}, named(), true, "2000-01-01T01:00:00Z", ""},
 		{"50 other tags", many(50), named(), false, "50 tags", "delete-tags --resources " + string(id)},
 		{"value before too long", map[string]string{"t": strings.Repeat("x", 200)}, named(), false, "256 characters", "shorter value"},
 		{"too long for one value", plus(many(49), "t", strings.Repeat("x", 155)), named(), false, "256 characters", "shorter value"},

@@ -443,3 +443,43 @@ func TestHold(t *testing.T) {
 		})
 	}
 }
+
+// From SetBefore on, the claim is given back as that, by us or by a run that
+// takes over, and renewals keep it.
+func TestSetBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memory(map[string]string{"t": "migrated"})
+		_, c, err := protocol(m, alpha).Claim(t.Context(), named())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetBefore(t.Context(), "migrate"); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if o := catalog.StateOf(m.Tags(id), "t").Owner; o.Before != "migrate" || !o.HadBefore {
+				t.Errorf("owner %s, want migrate as the value before", o)
+			}
+			time.Sleep(6 * time.Minute)
+		}
+		if err := c.GiveBack(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		sameTags(t, m, map[string]string{"t": "migrate"})
+	})
+}
+
+// An owner that a finished run could not delete does not keep others away.
+func TestOwnerBesideAFinishedValue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memory(map[string]string{"t": "migrated", "t-id": "7", "t-owner": ownerAt(beta, time.Now(), "migrate")})
+		_, c, err := protocol(m, alpha).Claim(t.Context(), named())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Complete(t.Context(), "migrated"); err != nil {
+			t.Fatal(err)
+		}
+		sameTags(t, m, map[string]string{"t": "migrated"})
+	})
+}

@@ -463,12 +463,19 @@ func TestReruns(t *testing.T) {
 	})
 }
 
-// put stores an object as somebody else would.
+// put stores an object as a run of this tool, in place of what stands there.
 func (w *world) put(key, text string) objstore.Info {
 	w.t.Helper()
-	o, err := w.store.Create(context.Background(), key, objstore.CreateOptions{
-		Overwrite: true, Metadata: map[string]string{layout.MetaRun: "somebody"},
-	})
+	return w.putAs(key, text, map[string]string{layout.MetaRun: "somebody"})
+}
+
+func (w *world) putAs(key, text string, metadata map[string]string) objstore.Info {
+	w.t.Helper()
+	options := objstore.CreateOptions{Metadata: metadata}
+	if info, err := w.store.Stat(context.Background(), key); err == nil {
+		options.IfMatch = info.ETag
+	}
+	o, err := w.store.Create(context.Background(), key, options)
 	if err != nil {
 		w.t.Fatal(err)
 	}
