@@ -57,6 +57,9 @@ const (
 
 // explain says why, in half a line, and what to do next.
 func explain(err error) (why, next string) {
+	if e, ok := errors.AsType[*endedError](err); ok {
+		return e.cause.Error(), hint.Of(e.cause)
+	}
 	if cancelled(err) {
 		return "cancelled", ""
 	}

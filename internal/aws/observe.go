@@ -18,7 +18,8 @@ import (
 const slowestDate = 10 * time.Second
 
 // observe adds to each call of each client: a debug line for the call, one for
-// each attempt that failed, and AWS's time from its answers.
+// each attempt that failed, a warning for the first of these that is tried
+// again, why a call was cancelled, and AWS's time from its answers.
 func (s *Session) observe(stack *middleware.Stack) error {
 	call := middleware.InitializeMiddlewareFunc("SnapToS3Call", s.observeCall)
 	if err := stack.Initialize.Add(call, middleware.Before); err != nil {
@@ -32,7 +33,9 @@ func (s *Session) observeCall(ctx context.Context, in middleware.InitializeInput
 	middleware.InitializeOutput, middleware.Metadata, error,
 ) {
 	start := time.Now()
+	ctx = context.WithValue(ctx, callKey{}, &call{})
 	out, metadata, err := next.HandleInitialize(ctx, in)
+	err = ended(ctx, err)
 	fields := append(callFields(ctx), slog.Duration("elapsed", time.Since(start)))
 	if results, ok := retry.GetAttemptResults(metadata); ok {
 		fields = append(fields, slog.Int("attempts", len(results.Results)))
@@ -48,6 +51,9 @@ func (s *Session) observeAttempt(ctx context.Context, in middleware.DeserializeI
 	middleware.DeserializeOutput, middleware.Metadata, error,
 ) {
 	start := time.Now()
+	if request, ok := in.Request.(*smithyhttp.Request); ok {
+		callOf(ctx).attempt(request)
+	}
 	out, metadata, err := next.HandleDeserialize(ctx, in)
 	now := time.Now()
 	if date, ok := awsmiddleware.GetServerTime(metadata); ok && now.Sub(start) < slowestDate && s.tellsTime(ctx, out.RawResponse) {

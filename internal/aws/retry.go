@@ -40,15 +40,17 @@ type retryer struct {
 	*retry.Standard
 	budget budget
 	count  atomic.Int64
+	// again hears of each attempt that is to be followed by another one, and may forbid it.
+	again func(ctx context.Context, cause error) error
 }
 
-func newRetryer(maxBackoff time.Duration) *retryer {
+func newRetryer(maxBackoff time.Duration, again func(context.Context, error) error) *retryer {
 	codes := map[string]struct{}{
 		// AWS's tables spell it so for EBS direct calls; the SDK knows only
 		// RequestThrottledException (EBS user guide, "Error retries").
 		"RequestThrottleException": {},
 	}
-	return &retryer{Standard: retry.NewStandard(func(o *retry.StandardOptions) {
+	return &retryer{again: again, Standard: retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
 		o.MaxBackoff = maxBackoff
 		o.Backoff = retry.NewExponentialJitterBackoff(maxBackoff)
@@ -118,7 +120,10 @@ func (r *retryer) GetAttemptToken(context.Context) (func(error) error, error) {
 }
 
 // GetRetryToken takes a retry from the budget.
-func (r *retryer) GetRetryToken(_ context.Context, cause error) (func(error) error, error) {
+func (r *retryer) GetRetryToken(ctx context.Context, cause error) (func(error) error, error) {
+	if err := r.again(ctx, cause); err != nil {
+		return nil, err
+	}
 	if !r.budget.take(time.Now()) {
 		return nil, fmt.Errorf("%w: %d so far", errBudget, r.count.Load())
 	}

@@ -27,7 +27,7 @@ type Options struct {
 	Log        *slog.Logger
 
 	// Stall is how long a connection may move no byte before it is given up.
-	// 0: a minute.
+	// 0: half a minute, and a minute for a request with a large body.
 	Stall time.Duration
 	// MaxBackoff bounds the wait before a retry. 0: 20 seconds.
 	MaxBackoff time.Duration
@@ -41,6 +41,7 @@ type Session struct {
 	S3Endpoint string
 
 	log     *slog.Logger
+	stall   time.Duration // of calls without a large body
 	retryer *retryer
 	clock   clock
 
@@ -55,13 +56,15 @@ func Load(ctx context.Context, o Options) (*Session, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	bodyStall := o.Stall
 	if o.Stall == 0 {
-		o.Stall = time.Minute
+		o.Stall, bodyStall = usualStall, largeStall
 	}
 	if o.MaxBackoff == 0 {
 		o.MaxBackoff = 20 * time.Second
 	}
-	s := &Session{S3Endpoint: o.S3Endpoint, log: o.Log, retryer: newRetryer(o.MaxBackoff)}
+	s := &Session{S3Endpoint: o.S3Endpoint, log: o.Log, stall: o.Stall}
+	s.retryer = newRetryer(o.MaxBackoff, s.again)
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(newHTTPClient(o.Stall)),
 		config.WithAPIOptions([]func(*middleware.Stack) error{s.observe}),
@@ -76,7 +79,7 @@ func Load(ctx context.Context, o Options) (*Session, error) {
 			"check AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE and AWS_CA_BUNDLE")
 	}
 	// Set here and not while loading: AWS_CA_BUNDLE needs the SDK's own client.
-	cfg.HTTPClient = plainBodies{cfg.HTTPClient}
+	cfg.HTTPClient = plainBodies{cfg.HTTPClient, bodyStall}
 	// Likewise: there it would hide AWS_MAX_ATTEMPTS.
 	cfg.Retryer = func() awssdk.Retryer { return s.retryer }
 	s.Config = cfg

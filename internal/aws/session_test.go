@@ -286,3 +286,90 @@ func TestCancelIsTold(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Whoever interrupts reads that it was an interrupt, wherever it met the call.
+func TestWhyACallWasCancelledIsTold(t *testing.T) {
+	interrupted := errors.New("interrupted by SIGTERM")
+	silent := hangs(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	failing := serve(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, 500, "InternalError", "") }).URL
+	for name, c := range map[string]struct {
+		url   string
+		after time.Duration
+	}{
+		"before the call":     {silent, 0},
+		"in an attempt":       {silent, 50 * time.Millisecond},
+		"between two of them": {failing, 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := load(t, c.url, aws.Options{MaxBackoff: time.Hour})
+			ctx, cancel := context.WithCancelCause(t.Context())
+			if c.after == 0 {
+				cancel(interrupted)
+			}
+			time.AfterFunc(c.after, func() { cancel(interrupted) })
+			err := aws.Explain(head(ctx, s), "look up k")
+			if !errors.Is(err, interrupted) || !errors.Is(err, context.Canceled) || err.Error() != "look up k: interrupted by SIGTERM" {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// A call in trouble is told once, when it fails first, and not when it cannot
+// be tried again.
+func TestTheFirstFailureIsAWarning(t *testing.T) {
+	hanging := hangs(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	failing := serve(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, 500, "InternalError", "We stumbled.") }).URL
+	missing := serve(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, 404, "NoSuchKey", "") }).URL
+	for name, c := range map[string]struct {
+		url      string
+		attempts string
+		want     string
+	}{
+		"hanging": {hanging, "", `service=S3 operation=GetObject err="the connection hangs: no byte moved for 20ms" up_to=2`},
+		"failing": {failing, "", `service=S3 operation=GetObject err="InternalError: We stumbled. (HTTP 500, request REQ1)" up_to=7`},
+		"less":    {failing, "3", `service=S3 operation=GetObject err="InternalError: We stumbled. (HTTP 500, request REQ1)" up_to=2`},
+		"once":    {failing, "1", ""},
+		"missing": {missing, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("AWS_MAX_ATTEMPTS", c.attempts)
+			var log bytes.Buffer
+			s := load(t, c.url, aws.Options{Stall: 20 * time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil))})
+			calls := 2
+			for range calls {
+				if err := get(t.Context(), s); err == nil {
+					t.Fatal("the call went well")
+				}
+			}
+			if c.want == "" {
+				if log.Len() != 0 {
+					t.Errorf("it was said:\n%s", log.String())
+				}
+				return
+			}
+			want := `level=WARN msg="aws call failed, it is tried again" ` + c.want + "\n"
+			if n := strings.Count(log.String(), want); n != calls || strings.Count(log.String(), "\n") != calls {
+				t.Errorf("said:\n%swant %d times: %s", log.String(), calls, want)
+			}
+		})
+	}
+}
+
+// Silence is put up with three times, other trouble eight times.
+func TestASilentServerIsNotAskedOften(t *testing.T) {
+	var asked atomic.Int64
+	url := hangs(t, func(c net.Conn) {
+		asked.Add(1)
+		_, _ = io.Copy(io.Discard, c)
+	})
+	s := load(t, url, aws.Options{Stall: 50 * time.Millisecond})
+	err := aws.Explain(head(t.Context(), s), "look up k")
+	const want = "look up k: the connection hangs: no byte moved for 50ms, 3 times in a row"
+	if err == nil || err.Error() != want || hint.Of(err) == "" {
+		t.Errorf("got %v\nwant %s, and a hint", err, want)
+	}
+	if asked.Load() != 3 {
+		t.Errorf("%d attempts, want 3", asked.Load())
+	}
+}

@@ -16,7 +16,13 @@ import (
 
 const (
 	dialTimeout = 10 * time.Second
-	idleTimeout = 30 * time.Second // below any sensible Stall, so that no idle connection stalls
+	idleTimeout = 30 * time.Second // at most, and half of the stall time: no idle connection stalls
+
+	// How long a connection may be silent. A large body may have to be stored in
+	// several places before there is an answer.
+	usualStall = 30 * time.Second
+	largeStall = time.Minute
+	largeBody  = 1 << 20 // bytes
 )
 
 // newHTTPClient makes the client of all services. No request has a time-out of
@@ -51,12 +57,21 @@ func newHTTPClient(stall time.Duration) *awshttp.BuildableClient {
 // ClientHandler.Handle) closes a body as soon as the answer begins; its WriteTo
 // then returns io.EOF to net/http, which may just be looking for more of it,
 // takes that for a failed write, and cuts the connection under the answer.
-type plainBodies struct{ awssdk.HTTPClient }
+//
+// And it gives large bodies their own stall time.
+type plainBodies struct {
+	awssdk.HTTPClient
+	stall time.Duration // for requests with a large body
+}
 
 // Do implements awssdk.HTTPClient.
 func (p plainBodies) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil && r.Body != http.NoBody {
-		r = r.Clone(r.Context())
+		ctx := r.Context()
+		if r.ContentLength >= largeBody {
+			ctx = Patient(ctx, p.stall)
+		}
+		r = r.Clone(ctx)
 		r.Body = struct{ io.ReadCloser }{r.Body}
 	}
 	return p.HTTPClient.Do(r)

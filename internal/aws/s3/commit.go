@@ -113,7 +113,7 @@ func (u *upload) sendAgainOnConflict(ctx context.Context, c commit) (objstore.In
 		case <-wait.C:
 		case <-ctx.Done():
 			wait.Stop()
-			return info, err
+			return info, context.Cause(ctx)
 		}
 	}
 }

@@ -244,3 +244,29 @@ func TestAnObjectInTheWayHasANextStep(t *testing.T) {
 		}
 	}
 }
+
+// An interrupt while two writers are told to wait is no fault of the other one.
+func TestInterruptedWhileInConflict(t *testing.T) {
+	b := start(t, awssim.Config{}, s3.Options{Conditions: s3.ConditionsHonoured})
+	interrupted := errors.New("interrupted by SIGTERM")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	b.sim.SetFault(func(c awssim.Call) awssim.Fault {
+		if c.Action != "PutObject" {
+			return awssim.Fault{}
+		}
+		time.AfterFunc(50*time.Millisecond, func() { cancel(interrupted) }) // the wait is longer
+		return awssim.Fault{Before: &awssim.Error{Status: 409, Code: "ConditionalRequestConflict"}}
+	})
+	w, err := b.store.Create(t.Context(), "k", ours())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Commit(ctx)
+	wantError(t, err, "store k in bucket archive: interrupted by SIGTERM", "")
+	if !errors.Is(err, interrupted) {
+		t.Errorf("commit: %v, want the cause of its context", err)
+	}
+	if err := w.Abort(t.Context()); err != nil {
+		t.Errorf("abort: %v", err)
+	}
+}
