@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -26,6 +25,7 @@ type volume struct {
 	block.Source // the device; nil before it is open
 
 	volumes *Volumes
+	reads   *watchdog
 	request workflow.VolumeRequest
 	typ     volumeType
 	log     *slog.Logger
@@ -51,15 +51,6 @@ var _ workflow.Volume = (*volume)(nil)
 
 // ID implements workflow.Volume.
 func (t *volume) ID() snapshot.VolumeID { return t.id }
-
-// ReadAt implements block.Source.
-func (t *volume) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	n, err := t.Source.ReadAt(ctx, p, off)
-	if err == nil || err == io.EOF { //nolint:errorlint // the bare io.EOF is what the contract of ReadAt promises
-		return n, err
-	}
-	return n, fmt.Errorf("volume %s: %w", t.id, err)
-}
 
 // look describes the volume and keeps account of how long EC2 has not known it.
 func (t *volume) look(ctx context.Context) (types.Volume, error) {

@@ -77,7 +77,7 @@ func (v *Volumes) Open(ctx context.Context, cancel context.CancelCauseFunc, r wo
 	if r.Log == nil {
 		r.Log = v.cfg.Log.With("snapshot", r.Snapshot.ID)
 	}
-	t := &volume{volumes: v, request: r, typ: typ, log: r.Log}
+	t := &volume{volumes: v, reads: newWatchdog(v.cfg.Timing.ReadStall), request: r, typ: typ, log: r.Log}
 	if err := t.open(ctx, cancel); err != nil {
 		return nil, t.takeBack(ctx, err)
 	}

@@ -29,6 +29,7 @@ type Timing struct {
 	AttachWait time.Duration // the calls to attach; then again until attached
 	DeviceWait time.Duration // the device in this machine
 	DetachWait time.Duration // detaching and deleting together
+	ReadStall  time.Duration // no read of the volume is answered: it hangs
 }
 
 // DefaultTiming is what suits EC2: it mostly needs seconds, and where it needs
@@ -38,6 +39,7 @@ func DefaultTiming() Timing {
 		Poll: 300 * time.Millisecond, PollMax: 10 * time.Second, Settle: 15 * time.Second, Call: 2 * time.Minute,
 		VolumeWait: 10 * time.Minute, AttachWait: 5 * time.Minute,
 		DeviceWait: 2 * time.Minute, DetachWait: 10 * time.Minute,
+		ReadStall: 10 * time.Minute,
 	}
 }
 
@@ -52,6 +54,7 @@ func (t Timing) orDefault() Timing {
 		{&t.AttachWait, &d.AttachWait},
 		{&t.DeviceWait, &d.DeviceWait},
 		{&t.DetachWait, &d.DetachWait},
+		{&t.ReadStall, &d.ReadStall},
 	} {
 		if *f.have == 0 {
 			*f.have = *f.def
