@@ -173,7 +173,7 @@ func (j *job) begin(ctx context.Context, plain int64, found found) (_ *upload, e
 func (u *upload) create(ctx context.Context, key string, o objstore.CreateOptions) (objstore.Writer, error) {
 	m := u.j.m
 	intent, err := m.State.Intend(runstate.KindUpload, map[string]string{
-		"bucket": m.Bucket, "key": key, "started": m.Protocol.Now().UTC().Format(time.RFC3339),
+		"bucket": m.Bucket, "key": key, "region": m.Pricing.BucketRegion, "started": m.Protocol.Now().UTC().Format(time.RFC3339),
 	})
 	if err != nil {
 		return nil, err

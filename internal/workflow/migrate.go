@@ -279,7 +279,7 @@ func (m *Migrator) migrateOne(ctx context.Context, s snapshot.Snapshot, req cata
 	}
 	task.Stage("claiming")
 	held, err := m.State.Intend(runstate.KindClaim, map[string]string{
-		"snapshot": string(s.ID), "tag": m.Tag, "before": s.Tags[m.Tag],
+		"snapshot": string(s.ID), "tag": m.Tag, "before": s.Tags[m.Tag], "region": m.Pricing.Region,
 	})
 	if err != nil {
 		res.Err = err
