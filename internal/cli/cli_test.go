@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"snap-to-s3": func() {
 			ctx, stop := WithSignals(context.Background())
-			code := Main(ctx, os.Args[1:], Env{Timing: shortTiming()})
+			code := Main(ctx, os.Args[1:], Env{Timing: shortTiming(), MemInfo: os.Getenv("TEST_MEMINFO")})
 			stop()
 			os.Exit(code)
 		},

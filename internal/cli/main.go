@@ -29,6 +29,7 @@ type Env struct {
 	Getenv         func(string) string
 	// IsTerminal says whether a stream is a terminal.
 	IsTerminal func(stream any) bool
+	MemInfo    string // path of Linux's account of memory
 	Timing     Timing
 }
 
@@ -117,6 +118,7 @@ func run(ctx context.Context, args []string, env Env, v verbs) error {
 }
 
 func newRoot(env Env, v verbs) *cobra.Command {
+	var asked bool // for the version; cobra's own --version has another form than the verb
 	root := &cobra.Command{
 		Use:   "snap-to-s3 VERB [FLAGS]",
 		Short: "Move EBS snapshots to S3",
@@ -132,9 +134,13 @@ The predecessor's command lines (snap-to-s3 --migrate --dd ...) work unchanged.`
 
   # All that a verb can do
   snap-to-s3 migrate --help`,
-		Args:              func(_ *cobra.Command, args []string) error { return wantVerb(args) },
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		Version:           version(),
+		Args: func(_ *cobra.Command, args []string) error { return wantVerb(args) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asked {
+				return printVersion(cmd, "text")
+			}
+			return cmd.Help()
+		},
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
@@ -143,7 +149,7 @@ The predecessor's command lines (snap-to-s3 --migrate --dd ...) work unchanged.`
 	root.DisableFlagsInUseLine = true
 	group(root, "Flags", func(s *pflag.FlagSet) {
 		s.BoolP("help", "h", false, "show this page; a verb has its own")
-		s.Bool("version", false, "which build this is")
+		s.BoolVar(&asked, "version", false, "which build this is")
 	})
 	root.AddCommand(
 		newMigrate(env, v.migrate),

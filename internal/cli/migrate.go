@@ -90,7 +90,7 @@ func (f *migrateFlags) define(cmd *cobra.Command) {
 		s.BoolVar(&f.keepVolumes, "keep-temp-volumes", false, "leave the temporary volumes attached, and pay for them")
 	})
 	group(cmd, "How far to go", func(s *pflag.FlagSet) {
-		s.BoolVar(&f.dryRun, "dry-run", false, "only say what would be done: sizes, requests, dollars")
+		s.BoolVar(&f.dryRun, "dry-run", false, "only say what would be done: sizes, requests, dollars; what stands in the bucket is not looked at")
 		s.StringVar(&f.maxCost, "max-cost", "", "do nothing if it would cost more `DOLLARS` once (the storage a month is not counted)")
 		s.BoolVar(&f.failFast, "fail-fast", false, "stop at the first snapshot that fails")
 	})

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,10 +18,11 @@ func runMigrate(ctx context.Context, env Env, o MigrateOptions) error {
 	}
 	console := env.console(o.LogFormat, level)
 	defer console.Close()
-	var r report = newTextReport(console, o.DryRun)
+	var r report = newTextReport(console, o)
 	if o.JSON {
-		r = newJSONReport(console)
+		r = newJSONReport(console, o)
 	}
+	r = memoryReport{report: r, options: o, log: console.Log(), meminfo: cmp.Or(env.MemInfo, memInfo)}
 	if !o.DryRun { // which has nothing to give back
 		defer sayInterrupted(ctx, console.Log())()
 	}

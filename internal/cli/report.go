@@ -22,11 +22,11 @@ type textReport struct {
 	console *ui.Console
 	out     io.Writer
 	log     *slog.Logger
-	dryRun  bool
+	options MigrateOptions
 }
 
-func newTextReport(c *ui.Console, dryRun bool) *textReport {
-	return &textReport{console: c, out: c.Results(), log: c.Log(), dryRun: dryRun}
+func newTextReport(c *ui.Console, o MigrateOptions) *textReport {
+	return &textReport{console: c, out: c.Results(), log: c.Log(), options: o}
 }
 
 // say writes one result. If standard output is gone the work still goes on and
@@ -52,7 +52,8 @@ func (r *textReport) Plan(p workflow.PlanItem) {
 		}
 		return
 	}
-	r.say("%s  %9s  at most %9s stored  %s once  %s", s.ID, ui.Bytes(s.Size), ui.Bytes(p.Bound), p.Cost.OneTime(), ui.Visible(p.Key))
+	r.say("%s  %9s  at most %9s stored  %s  %s once  %s", s.ID, ui.Bytes(s.Size), ui.Bytes(p.Bound),
+		plural(p.Cost.RequestCount, "request"), p.Cost.OneTime(), ui.Visible(p.Key))
 }
 
 // Cost implements workflow.Reporter.
@@ -105,19 +106,23 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 	}
 }
 
-func snapshots(n int) string {
+// plural is a number of things: "1 job", "2 jobs".
+func plural[N int | int64](n N, thing string) string {
 	if n == 1 {
-		return "1 snapshot"
+		return "1 " + thing
 	}
-	return fmt.Sprintf("%d snapshots", n)
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // Summary writes the last line.
 func (r *textReport) Summary(s workflow.Summary, _ error) {
-	if r.dryRun {
-		r.say("%s, %s; nothing was touched", snapshots(s.Planned), ui.Bytes(s.Plain))
+	if r.options.DryRun {
+		r.say("%s, %s; nothing was touched", plural(s.Planned, "snapshot"), ui.Bytes(s.Plain))
 		for _, line := range costLines(s.Cost) {
 			r.say("%s", line)
+		}
+		if need, err := memoryOf(r.options, s.Cost); err == nil {
+			r.say("%s", need)
 		}
 		return
 	}

@@ -11,6 +11,8 @@ import (
 // month beside what the snapshots cost now, and what it leaves out.
 func costLines(e cost.Estimate) []string {
 	lines := []string{
+		fmt.Sprintf("at most %s to S3 (%s of archives among them), volumes for %.2f hours",
+			plural(e.RequestCount, "request"), plural(e.Parts, "part"), e.VolumeHours()),
 		fmt.Sprintf("once: %s (volumes %s, requests %s, transfer %s)", e.OneTime(), e.Volume, e.Requests, e.Transfer),
 		fmt.Sprintf("a month: at most %s, %s if it compresses to half; as EBS snapshots at most %s", e.Storage, e.StorageHalf, e.Snapshot),
 	}
@@ -29,6 +31,9 @@ type jsonCost struct {
 	Volumes      cost.Money `json:"volumes"`
 	Requests     cost.Money `json:"requests"`
 	Transfer     cost.Money `json:"transfer"`
+	VolumeHours  float64    `json:"volume_hours"`
+	RequestCount int64      `json:"request_count"`
+	Parts        int64      `json:"parts"`
 	Monthly      cost.Money `json:"monthly_at_most"`
 	MonthlyHalf  cost.Money `json:"monthly_at_half_size"`
 	EBSMonthly   cost.Money `json:"ebs_monthly_at_most"`
@@ -39,7 +44,7 @@ type jsonCost struct {
 
 func costOf(e cost.Estimate) jsonCost {
 	return jsonCost{
-		e.OneTime(), e.Volume, e.Requests, e.Transfer, e.Storage, e.StorageHalf, e.Snapshot,
+		e.OneTime(), e.Volume, e.Requests, e.Transfer, e.VolumeHours(), e.RequestCount, e.Parts, e.Storage, e.StorageHalf, e.Snapshot,
 		e.MinimumDays, e.Unknown(), cost.Dated,
 	}
 }

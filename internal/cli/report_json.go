@@ -2,11 +2,13 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
 
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/ui"
 	"snap-to-s3/internal/workflow"
@@ -22,12 +24,13 @@ const jsonVersion = 1
 type jsonReport struct {
 	console *ui.Console
 	log     *slog.Logger
+	options MigrateOptions
 	mu      sync.Mutex
 	enc     *json.Encoder
 }
 
-func newJSONReport(c *ui.Console) *jsonReport {
-	return &jsonReport{console: c, log: c.Log(), enc: lineEncoder(c.Results())}
+func newJSONReport(c *ui.Console, o MigrateOptions) *jsonReport {
+	return &jsonReport{console: c, log: c.Log(), options: o, enc: lineEncoder(c.Results())}
 }
 
 func lineEncoder(w io.Writer) *json.Encoder {
@@ -53,6 +56,22 @@ func jsonErr(err error) *jsonError {
 		return nil
 	}
 	return &jsonError{err.Error(), hint.Of(err)}
+}
+
+// jsonLeft is a thing that stays, and what takes it away.
+type jsonLeft struct {
+	Error   string `json:"error"`
+	Command string `json:"command,omitempty"`
+}
+
+// jsonLeftOf: errors that hold a command of their own may have been given another
+// next step.
+func jsonLeftOf(err error) jsonLeft {
+	command := hint.Of(err)
+	if left, ok := errors.AsType[*objstore.LeftBehindError](err); ok {
+		command = left.Command
+	}
+	return jsonLeft{err.Error(), command}
 }
 
 type jsonPlan struct {
@@ -89,7 +108,7 @@ type jsonSnapshot struct {
 	StoredSize int64             `json:"stored_size"`
 	Seconds    float64           `json:"seconds"`
 	Problem    *jsonError        `json:"problem,omitempty"`
-	Left       []*jsonError      `json:"left,omitempty"`
+	Left       []jsonLeft        `json:"left,omitempty"`
 }
 
 type jsonNote struct {
@@ -109,6 +128,7 @@ type jsonSummary struct {
 	StoredSize int64      `json:"stored_size"`
 	Left       int        `json:"left"`
 	Retries    int64      `json:"retries"`
+	PartMemory int64      `json:"part_memory"`
 	Cost       jsonCost   `json:"cost"`
 	Seconds    float64    `json:"seconds"`
 	Problem    *jsonError `json:"problem,omitempty"`
@@ -153,9 +173,9 @@ func (r *jsonReport) Note(id snapshot.ID, text string) {
 
 // Finished implements workflow.Reporter.
 func (r *jsonReport) Finished(s workflow.SnapshotResult) {
-	var left []*jsonError
+	var left []jsonLeft
 	for _, err := range s.Left {
-		left = append(left, jsonErr(err))
+		left = append(left, jsonLeftOf(err))
 	}
 	r.line(jsonSnapshot{
 		head("snapshot"), s.Snapshot.ID, s.Snapshot.VolumeID, s.Outcome, s.Key, s.Plain, s.Stored,
@@ -165,8 +185,12 @@ func (r *jsonReport) Finished(s workflow.SnapshotResult) {
 
 // Summary writes the last line, whatever the run came to.
 func (r *jsonReport) Summary(s workflow.Summary, err error) {
+	need, planErr := memoryOf(r.options, s.Cost)
+	if planErr != nil {
+		need.Total = 0 // told of with the snapshot that it is of
+	}
 	r.line(jsonSummary{
 		head("summary"), s.Migrated, s.Kept, s.Failed, s.Skipped, s.Planned, s.Plain, s.Stored,
-		s.Left, s.Retries, costOf(s.Cost), s.Elapsed.Seconds(), jsonErr(err),
+		s.Left, s.Retries, need.Total, costOf(s.Cost), s.Elapsed.Seconds(), jsonErr(err),
 	})
 }

@@ -68,13 +68,20 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	if o.EndpointURL == "" {
+	if amazonsPrices(store, o) {
 		m.Pricing.BucketRegion = region
 	}
 	if o.DryRun {
 		return m, nil
 	}
 	return m, m.wireVolumes(ctx, env, o)
+}
+
+// amazonsPrices tells whether the bucket is paid for as Amazon's are. An endpoint
+// in the environment may be a proxy of Amazon's S3, which then names the bucket's
+// region as S3 does; one that was given as "another store" is no such thing.
+func amazonsPrices(s *s3.Store, o MigrateOptions) bool {
+	return !s.CustomEndpoint() || o.EndpointURL == "" && s.NamedRegion() != ""
 }
 
 // wireVolumes adds what only a run that makes volumes needs.
