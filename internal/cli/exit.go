@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"snap-to-s3/internal/catalog"
@@ -47,7 +48,7 @@ func usagef(next, format string, args ...any) error {
 
 // exitCode is the one place where an error becomes a number.
 func exitCode(ctx context.Context, err error) int {
-	if err == nil || errors.Is(err, workflow.ErrNothing) {
+	if err == nil || all(err, workflow.ErrNothing) {
 		return exitDone
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
@@ -68,16 +69,22 @@ func exitCode(ctx context.Context, err error) int {
 // claimed says whether other runs are all that stood in the way: one failure of
 // another kind among several makes the whole a failure.
 func claimed(err error) bool {
+	return all(err, catalog.ErrClaimed, catalog.ErrLost)
+}
+
+// all says whether err is one of kinds, and each of its members where it is
+// several errors.
+func all(err error, kinds ...error) bool {
 	several := joined(err)
-	if batch, ok := errors.AsType[*workflow.BatchError](err); ok {
+	if batch, ok := errors.AsType[*workflow.BatchError](err); ok && len(several) < 2 {
 		several = batch.Errs
 	}
 	for _, e := range several {
-		if !claimed(e) {
+		if !all(e, kinds...) {
 			return false
 		}
 	}
-	return len(several) > 0 || errors.Is(err, catalog.ErrClaimed) || errors.Is(err, catalog.ErrLost)
+	return len(several) > 0 || slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) })
 }
 
 // joined returns the members of an errors.Join, nil for anything else: other

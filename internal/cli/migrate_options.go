@@ -173,7 +173,7 @@ func checkBucket(name string) error {
 	_, notAnAddress := netip.ParseAddr(name)
 	switch {
 	case name == "":
-		return usagef(next, "--bucket is missing")
+		return usagef("name the bucket that the archives go to: --bucket NAME", "--bucket is missing")
 	case strings.Contains(name, "://") || strings.Contains(name, "/"):
 		return usagef(next, "--bucket %q: an address, not a bucket's name", name)
 	case strings.HasPrefix(name, "arn:"):

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -55,10 +56,19 @@ end. As root volumes are attached as loop devices, else as plain files.`,
 	return cmd
 }
 
+// sector is the unit of all disks, in bytes.
+const sector = 512
+
 func checkImage(path string) error {
 	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
 		err = errors.New("not a regular file")
+	case info.Size() == 0:
+		err = errors.New("the file is empty")
+	case info.Size()%sector != 0:
+		err = fmt.Errorf("its %d bytes are not a multiple of %d, as those of a disk are", info.Size(), sector)
 	}
 	if err != nil {
 		return usagef("--image takes the path of a raw disk image", "--image %q: %w", path, bare(err))
