@@ -151,7 +151,7 @@ func (m *Memory) store(key string, data []byte, etag string, o CreateOptions) (I
 	switch {
 	case o.IfMatch != "" && (!exists || old.info.ETag != o.IfMatch):
 		return Info{}, fmt.Errorf("replace %s: %w", key, ErrExists)
-	case o.IfMatch == "" && !o.Overwrite && exists:
+	case o.IfMatch == "" && exists:
 		return Info{}, fmt.Errorf("store %s: %w", key, ErrExists)
 	}
 	class := o.StorageClass

@@ -73,9 +73,8 @@ type CreateOptions struct {
 	Encryption   Encryption
 
 	// IfMatch replaces only the object with this ETag; empty: Commit succeeds
-	// only where no object stands (If-None-Match: *), unless Overwrite.
-	IfMatch   string
-	Overwrite bool
+	// only where no object stands (If-None-Match: *).
+	IfMatch string
 
 	// Started is called with the upload's id once a multipart upload exists.
 	Started func(uploadID string)

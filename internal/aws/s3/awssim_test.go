@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -129,14 +130,15 @@ func TestSandboxThatIgnoresConditions(t *testing.T) {
 	f.Conditions = false // races are lost there
 	objstoretest.Run(t, func(*testing.T) objstoretest.Fixture { return f })
 	for _, size := range []int{10, 2 * simPart} {
-		old := put(t, b.store, "k", make([]byte, size), objstore.CreateOptions{Overwrite: true})
-		if _, err := tryPut(t, b.store, "k", []byte("x"), objstore.CreateOptions{}); !errors.Is(err, objstore.ErrExists) {
+		key := fmt.Sprint("k", size)
+		old := put(t, b.store, key, make([]byte, size), objstore.CreateOptions{})
+		if _, err := tryPut(t, b.store, key, []byte("x"), objstore.CreateOptions{}); !errors.Is(err, objstore.ErrExists) {
 			t.Errorf("second write: %v, want ErrExists", err)
 		}
-		if _, err := tryPut(t, b.store, "k", []byte("x"), objstore.CreateOptions{IfMatch: `"other"`}); !errors.Is(err, objstore.ErrExists) {
+		if _, err := tryPut(t, b.store, key, []byte("x"), objstore.CreateOptions{IfMatch: `"other"`}); !errors.Is(err, objstore.ErrExists) {
 			t.Errorf("replacing another object: %v, want ErrExists", err)
 		}
-		put(t, b.store, "k", []byte("y"), objstore.CreateOptions{IfMatch: old.ETag})
+		put(t, b.store, key, []byte("y"), objstore.CreateOptions{IfMatch: old.ETag})
 	}
 }
 

@@ -97,8 +97,7 @@ func (u *upload) commit(ctx context.Context, c commit) (objstore.Info, error) {
 // sendAgainOnConflict sends, and once more after a while when S3 says that two
 // writes met. That is final for a multipart upload, which is void then.
 func (u *upload) sendAgainOnConflict(ctx context.Context, c commit) (objstore.Info, error) {
-	ifMatch, ifNoneMatch := u.condition()
-	uses := words{checksums: true, conditions: ifMatch != nil || ifNoneMatch != nil}
+	uses := words{checksums: true, conditions: true}
 	for try := 1; ; try++ {
 		var info objstore.Info
 		err := u.store.speak(uses, func(w words) (err error) {
@@ -180,7 +179,7 @@ func (u *upload) ask(ctx context.Context, c commit) (objstore.Info, finding, err
 		return objstore.Info{}, foundNothing, err
 	case u.isOurs(info, c):
 		return info, foundOurs, nil
-	case u.options.Overwrite || u.options.IfMatch != "" && u.options.IfMatch == info.ETag:
+	case u.options.IfMatch != "" && u.options.IfMatch == info.ETag:
 		return objstore.Info{}, foundNothing, nil
 	default:
 		return objstore.Info{}, foundForeign, nil
@@ -219,7 +218,7 @@ func (e *standInError) Unwrap() error { return e.error }
 // standIn looks what is there, right before a call in the words of w, where the
 // store's own conditions cannot be relied on or are left out of the call.
 func (u *upload) standIn(ctx context.Context, w words, c commit) error {
-	if _, conditions := u.store.dialect.now(); conditions == ConditionsHonoured && w.conditions || u.options.Overwrite && u.options.IfMatch == "" {
+	if _, conditions := u.store.dialect.now(); conditions == ConditionsHonoured && w.conditions {
 		return nil
 	}
 	info, err := u.store.Stat(ctx, u.key)

@@ -82,13 +82,13 @@ func TestReadGivesUp(t *testing.T) {
 // Two objects must not be read as one.
 func TestReplacedWhileRead(t *testing.T) {
 	b := start(t, awssim.Config{}, s3.Options{})
-	put(t, b.store, "k", make([]byte, 20*simPart), objstore.CreateOptions{})
+	first := put(t, b.store, "k", make([]byte, 20*simPart), objstore.CreateOptions{})
 	b.sim.SetFault(awssim.Times(1, awssim.Action("GetObject"), awssim.Fault{CutBody: 10}))
 	r, err := b.store.Open(t.Context(), "k", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, b.store, "k", random(t, 20*simPart), objstore.CreateOptions{Overwrite: true})
+	put(t, b.store, "k", random(t, 20*simPart), objstore.CreateOptions{IfMatch: first.ETag})
 	got, err := io.ReadAll(r)
 	wantError(t, err, "replaced while it was read", "")
 	if len(got) != 10 {

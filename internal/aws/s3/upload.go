@@ -232,14 +232,10 @@ func (u *upload) info(size int64, t told) objstore.Info {
 
 // condition is the header that keeps what is there from being replaced.
 func (u *upload) condition() (ifMatch, ifNoneMatch *string) {
-	switch {
-	case u.options.IfMatch != "":
+	if u.options.IfMatch != "" {
 		return awssdk.String(u.options.IfMatch), nil
-	case u.options.Overwrite:
-		return nil, nil
-	default:
-		return nil, awssdk.String("*")
 	}
+	return nil, awssdk.String("*")
 }
 
 // tagging writes tags as S3's header wants them: as a query string.

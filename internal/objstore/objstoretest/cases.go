@@ -36,7 +36,6 @@ func cases() []testCase {
 		{name: "archive classes do not open", needs: func(f Fixture) bool { return f.Cold }, run: cold},
 		{name: "no overwrite", needs: conditions, run: noOverwrite},
 		{name: "replace by etag", needs: conditions, run: ifMatch},
-		{name: "overwrite", run: overwrite},
 		{name: "one of many writers wins", needs: conditions, run: race},
 		{name: "cancel in mid-upload", run: cancelled},
 		{name: "part size over the number of parts", run: tooManyParts},
@@ -265,15 +264,6 @@ func ifMatch(s *script) {
 		}
 	}
 	s.wantNoUploads()
-}
-
-func overwrite(s *script) {
-	for _, n := range []int64{10, 2 * s.PartSize} {
-		key, data := s.key(fmt.Sprint(n)), s.bytes(n)
-		s.put(key, s.bytes(n+1), objstore.CreateOptions{Overwrite: true})
-		s.put(key, data, objstore.CreateOptions{Overwrite: true})
-		s.wantContent(key, data)
-	}
 }
 
 func race(s *script) {
