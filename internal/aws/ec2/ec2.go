@@ -71,6 +71,22 @@ func unclear(err error) bool {
 		retry.RetryableConnectionError{}.IsErrorRetryable(err) == awssdk.TrueTernary
 }
 
+// outOfTimeError is the deadline of a context in words that say something to
+// people.
+type outOfTimeError struct{}
+
+func (outOfTimeError) Error() string { return "the time for it was over" }
+func (outOfTimeError) Unwrap() error { return context.DeadlineExceeded }
+
+// ended says why ctx has ended.
+func ended(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if cause == context.DeadlineExceeded { //nolint:errorlint // with a cause of its own it says more
+		return outOfTimeError{}
+	}
+	return cause
+}
+
 // explain says what a failure means. Where ctx has ended, that is the reason and
 // not what the SDK made of it.
 func explain(ctx context.Context, err error, doing string) error {
@@ -78,7 +94,7 @@ func explain(ctx context.Context, err error, doing string) error {
 		return nil
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+		return fmt.Errorf("%s: %w", doing, ended(ctx))
 	}
 	if _, ok := errors.AsType[*smithy.OperationError](err); !ok {
 		return fmt.Errorf("%s: %w", doing, err)

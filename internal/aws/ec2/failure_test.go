@@ -3,6 +3,7 @@ package ec2_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -138,6 +139,58 @@ func TestStuckInDetachingIsNamed(t *testing.T) {
 	err := v.Release(t.Context())
 	w.checkError(err, []string{"remove volume " + string(v.ID()), "still detaching after 200ms"}, "lsof")
 	w.leftIsNamed(err)
+}
+
+// Whoever waits less long than the removal needs is told the same.
+func TestEndOfTimeWhileRemovingIsNamed(t *testing.T) {
+	w := newWorld(t, awssim.Config{})
+	w.snapshot = w.addSnapshot(awssim.SnapshotSpec{Fault: awssim.VolumeFault{Stuck: "detaching"}})
+	w.timing.DetachWait = time.Hour
+	v := w.mustOpen()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 200*time.Millisecond)
+	defer cancel()
+	err := v.Release(ctx)
+	w.checkError(err, []string{"remove volume " + string(v.ID()), "it is still detaching after ", "the time for it was over"}, "lsof")
+	if strings.Contains(err.Error(), "deadline") {
+		t.Errorf("error %q speaks of deadlines", err)
+	}
+	w.leftIsNamed(err)
+}
+
+// An interrupt of the removal is told as such.
+func TestInterruptWhileRemovingIsNamed(t *testing.T) {
+	w := newWorld(t, awssim.Config{})
+	w.snapshot = w.addSnapshot(awssim.SnapshotSpec{Fault: awssim.VolumeFault{Stuck: "detaching"}})
+	w.timing.DetachWait = time.Hour
+	v := w.mustOpen()
+	stop := errors.New("stopped by a test")
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(t.Context()))
+	time.AfterFunc(200*time.Millisecond, func() { cancel(stop) })
+	err := v.Release(ctx)
+	w.checkError(err, []string{"remove volume " + string(v.ID()), "it is still detaching after ", "stopped by a test"}, "lsof")
+	if !errors.Is(err, stop) {
+		t.Errorf("error %v is not the one it was stopped with", err)
+	}
+	w.leftIsNamed(err)
+}
+
+// A call that does not return while the time is running out changes nothing.
+func TestEndOfTimeInACallIsNamed(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		t.Run(fmt.Sprintf("keep %t", keep), func(t *testing.T) {
+			w := newWorld(t, awssim.Config{})
+			v := w.mustOpen(func(r *workflow.VolumeRequest) { r.Keep = keep })
+			w.sim.SetFault(func(awssim.Call) awssim.Fault { return awssim.Fault{Hang: true} })
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 200*time.Millisecond)
+			defer cancel()
+			err := v.Release(ctx)
+			w.checkError(err, []string{"volume " + string(v.ID()), "the time for it was over"}, "")
+			if strings.Contains(err.Error(), "deadline") {
+				t.Errorf("error %q speaks of deadlines", err)
+			}
+			w.leftIsNamed(err)
+		})
+	}
 }
 
 // A device that another holds cannot be detached until it lets go.

@@ -97,7 +97,7 @@ func (t *volume) remove(ctx context.Context) error {
 	if t.id == "" {
 		return t.finish()
 	}
-	state := "not looked at"
+	begun, state := time.Now(), "there, as far as is known,"
 	err := v.wait(ctx, v.cfg.Timing.DetachWait, func(ctx context.Context) (bool, error) {
 		got, err := t.look(ctx)
 		switch {
@@ -123,23 +123,40 @@ func (t *volume) remove(ctx context.Context) error {
 		}
 		return false, t.delete(ctx)
 	})
-	if still := late(err, "it is still %s after %s", state, v.cfg.Timing.DetachWait); still != nil {
-		err = hint.Wrap(still, "where it does not go by itself, see whether something holds the device (lsof, mount); "+
-			"aws ec2 detach-volume --force is the last resort")
-	}
-	return t.end(ctx, err, "remove volume "+string(t.id))
+	return t.end(t.explainRemove(ctx, err, state, time.Since(begun)))
 }
 
-// end settles the state file after doing: the volume is done with, or it is
-// another run's, or it stays.
-func (t *volume) end(ctx context.Context, err error, doing string) error {
+// explainRemove says what a removal has come to. Which limit ends it, its own or
+// that of ctx, makes no difference to who has to see to the volume.
+func (t *volume) explainRemove(ctx context.Context, err error, state string, took time.Duration) error {
+	if err == nil {
+		return nil
+	}
+	doing := "remove volume " + string(t.id)
+	if _, ok := errors.AsType[*foreignError](err); ok {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	still := late(err, "it is still %s after %s", state, t.volumes.cfg.Timing.DetachWait)
+	if ctx.Err() != nil {
+		still = fmt.Errorf("it is still %s after %s: %w", state, took.Round(time.Millisecond), ended(ctx))
+	}
+	if still == nil {
+		return explain(ctx, err, doing)
+	}
+	return fmt.Errorf("%s: %w", doing, hint.Wrap(still, "where it does not go by itself, see whether something holds the device (lsof, mount); "+
+		"aws ec2 detach-volume --force is the last resort"))
+}
+
+// end settles the state file after err: the volume is done with, or it is another
+// run's, or it stays.
+func (t *volume) end(err error) error {
 	if err == nil {
 		return t.finish()
 	}
 	if _, ok := errors.AsType[*foreignError](err); ok {
-		return also(fmt.Errorf("%s: %w", doing, err), t.finish())
+		return also(err, t.finish())
 	}
-	return t.stays(explain(ctx, err, doing), t.removeCommand(), t.detachCommand())
+	return t.stays(err, t.removeCommand(), t.detachCommand())
 }
 
 // detach asks for it, unless it was asked a moment ago. A volume stuck in
@@ -203,7 +220,11 @@ func (t *volume) keep(ctx context.Context) error {
 	if err == nil {
 		t.log.Info("kept volume", "volume", t.id, "device", t.device, "remove_with", t.removeCommand())
 	}
-	return t.end(ctx, err, fmt.Sprintf("mark volume %s as kept", t.id))
+	doing := fmt.Sprintf("mark volume %s as kept", t.id)
+	if _, ok := errors.AsType[*foreignError](err); ok {
+		return t.end(fmt.Errorf("%s: %w", doing, err))
+	}
+	return t.end(explain(ctx, err, doing))
 }
 
 // finish strikes volume and attachment from the state file.

@@ -3,6 +3,7 @@ package ec2
 import (
 	"os/exec"
 	"testing"
+	"time"
 
 	"snap-to-s3/internal/snapshot"
 )
@@ -63,5 +64,14 @@ func TestQuote(t *testing.T) {
 		if string(out) != text {
 			t.Errorf("a shell makes %q of quote(%q) = %s", out, text, quote(text))
 		}
+	}
+}
+
+// Whatever ends a clean-up from outside may do so after five minutes, and a
+// volume that is stuck must not hold a run up for longer than ten.
+func TestOwnLimitsComeFirst(t *testing.T) {
+	d := DefaultTiming()
+	if d.DetachWait >= 5*time.Minute || d.VolumeWait+d.DetachWait > 10*time.Minute || 2*d.Call >= 5*time.Minute {
+		t.Errorf("limits %+v", d)
 	}
 }

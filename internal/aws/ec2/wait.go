@@ -33,12 +33,15 @@ type Timing struct {
 }
 
 // DefaultTiming is what suits EC2: it mostly needs seconds, and where it needs
-// longer than this it does not come back.
+// longer than this it does not come back. A volume that stays in creating costs
+// VolumeWait and DetachWait: ten minutes. DetachWait is less than what a caller
+// gives for cleaning up, so that the limit that is reached is one that can say
+// what was waited for.
 func DefaultTiming() Timing {
 	return Timing{
 		Poll: 300 * time.Millisecond, PollMax: 10 * time.Second, Settle: 15 * time.Second, Call: 2 * time.Minute,
-		VolumeWait: 10 * time.Minute, AttachWait: 5 * time.Minute,
-		DeviceWait: 2 * time.Minute, DetachWait: 10 * time.Minute,
+		VolumeWait: 6 * time.Minute, AttachWait: 5 * time.Minute,
+		DeviceWait: 2 * time.Minute, DetachWait: 4 * time.Minute,
 		ReadStall: 10 * time.Minute,
 	}
 }
