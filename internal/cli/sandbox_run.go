@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +31,7 @@ type SandboxOptions struct {
 type sandbox struct {
 	sim  *awssim.Server
 	dir  string
+	lock *os.File // on dir, as long as the sandbox lives
 	demo string   // the embedded disk image
 	ids  []string // its snapshots: the embedded image first
 }
@@ -37,14 +40,17 @@ type sandbox struct {
 // snapshot tagged migrate. As root volumes are loop devices, otherwise the image
 // files themselves.
 func openSandbox(naming string) (_ *sandbox, err error) {
-	dir, err := os.MkdirTemp("", "snap-to-s3-sandbox-")
-	if err != nil {
-		return nil, fmt.Errorf("make the sandbox's folder: %w", err)
+	if err := removeDeadSandboxes(); err != nil {
+		return nil, hint.Wrap(err, "remove it by hand, or set TMPDIR to another folder")
 	}
-	s := &sandbox{dir: dir, demo: filepath.Join(dir, "disk.img")}
+	dir, lock, err := newSandboxDir()
+	if err != nil {
+		return nil, err
+	}
+	s := &sandbox{dir: dir, lock: lock, demo: filepath.Join(dir, "disk.img")}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(dir))
+			err = errors.Join(err, os.RemoveAll(dir), lock.Close())
 		}
 	}()
 	if err := writeDemoImage(s.demo); err != nil {
@@ -90,7 +96,7 @@ func (s *sandbox) env() []string {
 
 // close ends the sandbox; its error lists what was left behind in it.
 func (s *sandbox) close() error {
-	return errors.Join(s.sim.Close(), os.RemoveAll(s.dir))
+	return errors.Join(s.sim.Close(), os.RemoveAll(s.dir), s.lock.Close())
 }
 
 func runSandbox(ctx context.Context, env Env, o SandboxOptions) (err error) {
@@ -111,14 +117,36 @@ func runSandbox(ctx context.Context, env Env, o SandboxOptions) (err error) {
 	if len(o.Command) > 0 {
 		return s.run(ctx, env, o.Command)
 	}
-	for _, kv := range s.env() {
-		k, v, _ := strings.Cut(kv, "=")
-		fmt.Fprintf(env.Stdout, "export %s=%s\n", k, hint.Quote(v))
-	}
+	s.printEnv(env.Stdout)
 	fmt.Fprintf(env.Stderr, "The sandbox is up: bucket %s; snapshots %s.\nSet the environment above in another shell and run: snap-to-s3 migrate --dd --all --bucket %s\nCtrl-C ends it.\n",
 		sandboxBucket, strings.Join(s.ids, ", "), sandboxBucket)
 	<-ctx.Done()
 	return nil
+}
+
+// printEnv writes what a shell must run to reach the sandbox, and nothing else.
+func (s *sandbox) printEnv(w io.Writer) {
+	unset, exports := awsSettings(), ""
+	for _, kv := range s.env() {
+		k, v, _ := strings.Cut(kv, "=")
+		exports += fmt.Sprintf("export %s=%s\n", k, hint.Quote(v))
+		unset = slices.DeleteFunc(unset, func(name string) bool { return name == k })
+	}
+	fmt.Fprintf(w, "unset %s\n%s", strings.Join(unset, " "), exports)
+}
+
+// awsSettings are variables that would lead AWS's tools, or ours, past the
+// sandbox or change how they ask it (AWS SDKs and tools reference guide,
+// "Environment variables support").
+func awsSettings() []string {
+	return []string{
+		"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+		"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+		"AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+		"AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "AWS_CA_BUNDLE",
+		"AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE",
+	}
 }
 
 // run runs a command against the sandbox. Its exit code becomes ours.
