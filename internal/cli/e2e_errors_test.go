@@ -496,3 +496,29 @@ func smallDisk(t *testing.T, dir, options string) string {
 	t.Cleanup(func() { tool(t, "", "umount", dir) })
 	return dir
 }
+
+// Not even the log of all calls has a credential in it, nor what AWS repeats of
+// a request that it refuses.
+func TestNoSecretsInLogs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awssim.Config{})
+	s := w.noisy(12*mib, awssim.SnapshotSpec{})
+	c := w.sim.TemporaryCredential(time.Hour)
+	for _, format := range []string{"text", "json"} {
+		args := []string{"migrate", "--dd", "--bucket", testBucket, "--part-size", "5MiB", "-v", "--log-format", format, "--all"}
+		w.again(s)
+		w.extra = append(c.Env(), "AWS_SECRET_ACCESS_KEY=anotherSecretThatMustNotShow")
+		w.run(args...).says(t, exitFailed, "SignatureDoesNotMatch", "")
+		w.extra = c.Env()
+		r := w.ok(append(args, "--overwrite")...)
+		if !strings.Contains(r.stderr, "aws call") || !strings.Contains(r.stderr, "UploadPart") {
+			t.Error("the log does not have the calls in it")
+		}
+		for name, value := range map[string]string{"secret": c.SecretAccessKey, "token": c.Token} {
+			if strings.Contains(r.stdout+r.stderr, value) {
+				t.Errorf("the %s is in the output", name)
+			}
+		}
+	}
+	w.isMigrated(s)
+}

@@ -150,7 +150,7 @@ func TestInterruptedAtEachStage(t *testing.T) {
 
 func interruptAt(t *testing.T, match func(awssim.Call) bool, f awssim.Fault, signal syscall.Signal) {
 	w := newWorld(t, awssim.Config{})
-	s := w.noisy(12*mib, awssim.SnapshotSpec{})
+	s := w.noisy(24*mib, awssim.SnapshotSpec{})
 	there := w.hold(match, f, nil)
 	p := w.start(w.command("migrate", "--dd", "--bucket", testBucket, "--part-size", "5MiB", "--all"))
 	w.reaches(there, p)
@@ -207,7 +207,7 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, awssim.Config{})
 	w.leftovers = true
-	s := w.noisy(12*mib, awssim.SnapshotSpec{})
+	s := w.noisy(24*mib, awssim.SnapshotSpec{})
 	detaching := make(chan struct{})
 	var once sync.Once
 	there := w.hold(stages()["copying"], awssim.Fault{Hang: true}, func(c awssim.Call) awssim.Fault {
@@ -248,7 +248,7 @@ func TestHangupUnderNohup(t *testing.T) {
 		t.Skip("nohup is not installed")
 	}
 	w := newWorld(t, awssim.Config{})
-	s := w.noisy(12*mib, awssim.SnapshotSpec{})
+	s := w.noisy(24*mib, awssim.SnapshotSpec{})
 	there := w.hold(stages()["copying"], awssim.Fault{Delay: time.Second}, nil)
 	cmd := w.command("migrate", "--dd", "--bucket", testBucket, "--part-size", "5MiB", "--all")
 	nohup := exec.Command("nohup", append([]string{cmd.Path}, cmd.Args[1:]...)...)
@@ -270,7 +270,7 @@ func TestKilled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, awssim.Config{})
 	w.leftovers = true
-	s := w.noisy(12*mib, awssim.SnapshotSpec{})
+	s := w.noisy(24*mib, awssim.SnapshotSpec{})
 	there := w.hold(stages()["copying"], awssim.Fault{Hang: true}, nil)
 	p := w.start(w.command("migrate", "--dd", "--bucket", testBucket, "--part-size", "5MiB", "--all"))
 	w.reaches(there, p)

@@ -418,3 +418,24 @@ func (w *world) change(s snapshot.ID, f func(*snapshot.Snapshot)) {
 	}
 	w.cat = catalogtest.New(all...)
 }
+
+// Where the state file cannot be written nothing is begun.
+func TestWithoutAStateFileNothingIsBegun(t *testing.T) {
+	batch(t, 1, func(t *testing.T, w *world) {
+		r := w.newRun()
+		if err := r.State.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r.do(t.Context(), all())
+		if r.err == nil || r.sum.Failed != 1 {
+			t.Fatalf("%+v, %v", r.sum, r.err)
+		}
+		if err := r.report.finished[0].Err; !strings.Contains(err.Error(), "write the state file") || hint.Of(err) == "" {
+			t.Errorf("error %v, hint %q", err, hint.Of(err))
+		}
+		if n := w.points.count["catalog set tags"] + w.points.count["volume open"]; n > 0 {
+			t.Errorf("%d calls were made", n)
+		}
+		w.clean(first)
+	})
+}

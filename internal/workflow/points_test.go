@@ -59,20 +59,23 @@ func (p *points) at(label string, m mode) {
 	}
 }
 
+// reach counts a call and decides what becomes of it. plan runs under the lock.
 func (p *points) reach(name string) (string, mode) {
 	p.mu.Lock()
 	p.count[name]++
 	label := fmt.Sprintf("%s #%d", name, p.count[name])
 	p.seen = append(p.seen, label)
-	plan, visit := p.plan, p.visit
+	visit := p.visit
 	p.mu.Unlock()
 	if visit != nil {
 		visit(label)
 	}
-	if plan == nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.plan == nil {
 		return label, passes
 	}
-	return label, plan(label)
+	return label, p.plan(label)
 }
 
 func (p *points) do(ctx context.Context, name string, effect func() error) error {
