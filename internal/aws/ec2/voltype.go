@@ -45,6 +45,15 @@ func volumeTypes() []volumeType {
 
 func (t volumeType) fits(sizeGiB int64) bool { return t.minGiB <= sizeGiB && sizeGiB <= t.maxGiB }
 
+// withArticle is the name as it is spoken: an io1, an st1, a gp3.
+func (t volumeType) withArticle() string {
+	switch t.name {
+	case "io1", "io2", "st1", "sc1":
+		return "an " + t.name
+	}
+	return "a " + t.name
+}
+
 // iops is the number to ask for at this size, 0 where none is given.
 func (t volumeType) iops(sizeGiB int64) int32 {
 	if t.iopsPerGiB == 0 {
@@ -79,7 +88,7 @@ func chooseType(name string, s snapshot.Snapshot) (volumeType, error) {
 	t := volumeTypes()[i]
 	if !t.fits(s.SizeGiB()) {
 		return volumeType{}, hint.Wrap(
-			fmt.Errorf("a %s volume has %d to %d GiB, snapshot %s has %d GiB", name, t.minGiB, t.maxGiB, s.ID, s.SizeGiB()),
+			fmt.Errorf("%s volume has %d to %d GiB, snapshot %s has %d GiB", t.withArticle(), t.minGiB, t.maxGiB, s.ID, s.SizeGiB()),
 			"give --volume-type one of "+strings.Join(fit, ", "))
 	}
 	return t, nil

@@ -22,6 +22,8 @@ func TestCheckVolumeType(t *testing.T) {
 		{"gp2", 16385, "a gp2 volume has 1 to 16384 GiB, snapshot snap-0123456789abcdef0 has 16385 GiB", "gp3, io2"},
 		{"standard", 1024, "", ""},
 		{"standard", 1025, "1 to 1024 GiB", "gp3, gp2, io1, io2, st1, sc1"},
+		{"io1", 2, "an io1 volume has", ""},
+		{"sc1", 2, "an sc1 volume has", ""},
 		{"st1", 124, "125 to 16384 GiB", "gp3, gp2, io1, io2, standard"},
 		{"sc1", 125, "", ""},
 		{"io1", 3, "4 to 16384 GiB", "gp3, gp2, standard"},
