@@ -15,6 +15,7 @@ import (
 
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/runstate"
 )
 
 const (
@@ -70,11 +71,11 @@ func (t *volume) attachOnce(ctx context.Context) error {
 	}
 	t.volumes.release(t.letter)
 	t.letter, t.device = letter, "/dev/sd"+string(letter)
-	fields := map[string]string{
-		"volume": string(t.id), "instance": v.cfg.Instance.ID, "device": t.device, "region": v.region(),
-	}
+	fields := t.fields(map[string]string{
+		"volume": string(t.id), "instance": v.cfg.Instance.ID, "device": t.device,
+	})
 	if t.joined == nil {
-		t.joined, err = v.cfg.State.Intend("attachment", fields)
+		t.joined, err = v.cfg.State.Intend(runstate.KindAttachment, fields)
 	} else {
 		err = t.joined.Update(fields)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/runstate"
 )
 
 // create makes the volume. What finds it again after a kill is on disk before
@@ -22,7 +23,7 @@ func (t *volume) create(ctx context.Context) error {
 	v, r := t.volumes, t.request
 	t.step("creating volume")
 	token := rand.Text()
-	intent, err := v.cfg.State.Intend("volume", t.fields(map[string]string{"token": token}))
+	intent, err := v.cfg.State.Intend(runstate.KindVolume, t.fields(map[string]string{"token": token, "zone": v.cfg.Instance.Zone}))
 	if err != nil {
 		return fmt.Errorf("note the creation of a volume from %s: %w", r.Snapshot.ID, err)
 	}
@@ -58,6 +59,11 @@ func (t *volume) noteCreated() error {
 		return fmt.Errorf("create a volume from %s: EC2 gave no volume id", t.request.Snapshot.ID)
 	}
 	t.log.Info("created volume", "volume", t.id, "type", t.typ.name, "size_gib", t.request.Snapshot.SizeGiB())
+	return t.noteID()
+}
+
+// noteID puts the volume's id in the state file.
+func (t *volume) noteID() error {
 	if err := t.made.Update(map[string]string{"volume": string(t.id)}); err != nil {
 		return fmt.Errorf("note that volume %s was created: %w", t.id, err)
 	}
@@ -84,8 +90,8 @@ func (t *volume) settleCreate(ctx context.Context, cause error) error {
 }
 
 func (t *volume) explainCreate(ctx context.Context, err error) error {
-	doing := fmt.Sprintf("create a %s volume of %d GiB from %s in %s",
-		t.typ.name, t.request.Snapshot.SizeGiB(), t.request.Snapshot.ID, t.volumes.cfg.Instance.Zone)
+	doing := fmt.Sprintf("create %s volume of %d GiB from %s in %s",
+		t.typ.withArticle(), t.request.Snapshot.SizeGiB(), t.request.Snapshot.ID, t.volumes.cfg.Instance.Zone)
 	switch aws.Code(err) {
 	case codeVolumeLimit:
 		return hint.Wrap(fmt.Errorf("%s: the account's quota of %s storage in %s is used up (%s: %s)",

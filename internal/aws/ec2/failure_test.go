@@ -112,6 +112,17 @@ func (w *world) checkError(err error, parts []string, next string) {
 	}
 }
 
+func TestQuotaErrorNamesTheType(t *testing.T) {
+	w := newWorld(t, awssim.Config{EC2: awssim.EC2Config{MaxVolumes: 1}})
+	if _, err := w.sim.AddVolume(awssim.VolumeSpec{SizeGiB: 1}); err != nil {
+		t.Fatal(err)
+	}
+	w.snapshot = w.addSnapshot(awssim.SnapshotSpec{SizeGiB: 8})
+	_, err := w.open(t.Context(), func(r *workflow.VolumeRequest) { r.Type = "io1" })
+	w.checkError(err, []string{"create an io1 volume of 8 GiB"}, "")
+	w.sweep()
+}
+
 // EC2 does not delete a volume in creating: it is named, and noted.
 func TestStuckInCreatingIsNamed(t *testing.T) {
 	w := newWorld(t, awssim.Config{})

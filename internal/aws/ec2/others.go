@@ -77,14 +77,17 @@ func (t *volume) tagged(ctx context.Context) ([]types.Volume, error) {
 	return found, nil
 }
 
-// fields are what finds the volume again after a kill, with more.
+// fields are what a command that finds the volume can be made of after a kill,
+// with more. Of the owner tag the start stays: the rest is written anew with each
+// renewal.
 func (t *volume) fields(more map[string]string) map[string]string {
-	v := t.volumes
+	v, o := t.volumes, t.request.Owner
 	more["snapshot"] = string(t.request.Snapshot.ID)
 	more["region"] = v.region()
-	more["zone"] = v.cfg.Instance.Zone
 	more["tag"] = v.cfg.Tag
-	more["owner"] = t.request.Owner.String()
+	more["owner_tag"] = v.ownerTag()
+	more["owner"] = o.String()
+	more["owner_prefix"] = o.Host + "/" + o.Boot + "/" + o.Run + "/"
 	return more
 }
 

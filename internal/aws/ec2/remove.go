@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -73,19 +72,34 @@ func (t *volume) findUnknown(ctx context.Context) error {
 	if t.refused {
 		if got, err := t.search(ctx); err == nil {
 			t.id = volumeID(awssdk.ToString(got.VolumeId))
+			t.noteFound()
 		}
 		return nil
 	}
 	if _, err := t.searchSettled(ctx); err != nil {
 		v := t.volumes
 		command := fmt.Sprintf("aws ec2 describe-volumes --region %s --filters %s %s", v.region(),
-			quote("Name=snapshot-id,Values="+string(t.request.Snapshot.ID)), quote("Name=tag-key,Values="+v.ownerTag()))
+			hint.Quote("Name=snapshot-id,Values="+string(t.request.Snapshot.ID)), hint.Quote("Name=tag-key,Values="+v.ownerTag()))
 		err = explain(ctx, err, fmt.Sprintf("see whether a volume was made from %s", t.request.Snapshot.ID))
 		reason := err.Error()
 		return also(fmt.Errorf("%w; one that was made costs money until it is deleted, and is shown by: %s", err, command),
 			t.made.Stay(reason, command))
 	}
+	t.noteFound()
 	return nil
+}
+
+// noteFound notes the id of a volume found by findUnknown. It only warns: the
+// volume is removed all the same, and if it stays that is noted again.
+func (t *volume) noteFound() {
+	if t.id == "" {
+		return
+	}
+	if err := t.noteID(); err != nil {
+		t.log.Warn("volume could not be noted", "volume", t.id, "err", err)
+		return
+	}
+	t.mayExist = false
 }
 
 // remove brings the volume from any state to its end: detached and deleted. It
@@ -277,12 +291,4 @@ func (v *Volumes) removeCommand(id volumeID, attached bool) string {
 
 func (v *Volumes) detachCommand(id volumeID) string {
 	return fmt.Sprintf("aws ec2 detach-volume --region %s --volume-id %s", v.region(), id)
-}
-
-// quote makes a shell take text as it is.
-func quote(text string) string {
-	if text != "" && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.,=/:@+") == "" {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

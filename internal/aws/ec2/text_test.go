@@ -1,7 +1,6 @@
 package ec2
 
 import (
-	"os/exec"
 	"testing"
 	"time"
 
@@ -50,19 +49,6 @@ func TestLetterOf(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("letter of %q = %q, want %q", name, got, want)
-		}
-	}
-}
-
-// A command that is told must survive being pasted into a shell.
-func TestQuote(t *testing.T) {
-	for _, text := range []string{"plain-text_1=2,/x.y:z@w+", "with space", "it's", "$HOME `id` \"q\" \\", "", "*", "new\nline"} {
-		out, err := exec.Command("sh", "-c", "printf %s "+quote(text)).Output()
-		if err != nil {
-			t.Fatalf("sh: %v", err)
-		}
-		if string(out) != text {
-			t.Errorf("a shell makes %q of quote(%q) = %s", out, text, quote(text))
 		}
 	}
 }
