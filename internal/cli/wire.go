@@ -78,10 +78,10 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 }
 
 // amazonsPrices tells whether the bucket is paid for as Amazon's are. An endpoint
-// in the environment may be a proxy of Amazon's S3, which then names the bucket's
-// region as S3 does; one that was given as "another store" is no such thing.
+// in the environment may be a proxy of Amazon's S3, or the sandbox, which then
+// names itself as S3 does; one that was given as "another store" is no such thing.
 func amazonsPrices(s *s3.Store, o MigrateOptions) bool {
-	return !s.CustomEndpoint() || o.EndpointURL == "" && s.NamedRegion() != ""
+	return !s.CustomEndpoint() || o.EndpointURL == "" && s.SaysAmazon()
 }
 
 // wireVolumes adds what only a run that makes volumes needs.

@@ -44,6 +44,7 @@ type Store struct {
 	dialect dialect
 
 	seen   atomic.Pointer[string] // the bucket's region as S3 told it
+	amazon atomic.Bool            // an answer said that it is Amazon's
 	moving sync.Mutex
 	moved  bool
 	client atomic.Pointer[awss3.Client]
@@ -79,6 +80,12 @@ func New(s *aws.Session, bucket string, o Options) (*Store, error) {
 // honour conditional writes, and has other prices and limits.
 func (s *Store) CustomEndpoint() bool { return s.custom }
 
+// SaysAmazon tells whether the store has named itself as Amazon S3 does, in the
+// Server header of its answers (S3 API reference, "Common response headers"):
+// false as long as nothing was asked. A proxy passes it on; other stores have
+// names of their own there, also those that name a bucket's region.
+func (s *Store) SaysAmazon() bool { return s.amazon.Load() }
+
 func (s *Store) newClient(region string) *awss3.Client {
 	return awss3.NewFromConfig(s.session.Config, func(o *awss3.Options) {
 		if region != "" {
@@ -110,6 +117,9 @@ func (s *Store) observe(stack *middleware.Stack) error {
 			if response != nil {
 				if region := response.Header.Get("X-Amz-Bucket-Region"); region != "" {
 					s.seen.Store(&region)
+				}
+				if response.Header.Get("Server") == "AmazonS3" {
+					s.amazon.Store(true)
 				}
 			}
 			return out, metadata, err
