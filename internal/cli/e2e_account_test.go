@@ -48,8 +48,12 @@ func TestSnapshotsFullOfTags(t *testing.T) {
 		marked bool // with the tag snap-to-s3=migrate
 		joined bool // id and owner have no room of their own
 	}{
-		{47, true, false}, {48, true, true}, {49, true, true},
-		{47, false, false}, {48, false, true}, {49, false, true},
+		{47, true, false},
+		{48, true, true},
+		{49, true, true},
+		{47, false, false},
+		{48, false, true},
+		{49, false, true},
 	} {
 		w := newWorld(t, awssim.Config{})
 		tags, subjects := strangeTags(c.others), []string{"--all"}

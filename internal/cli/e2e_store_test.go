@@ -268,6 +268,9 @@ func TestAStoreOfSomebodyElse(t *testing.T) {
 		if !strings.Contains(again.stdout, "1 kept") {
 			t.Errorf("again: %s", again.stdout)
 		}
+		if !strings.Contains(again.stderr, "for want of a price: the store at this endpoint") {
+			t.Errorf("it was priced as Amazon's: %s", again.stderr)
+		}
 	}
 	if n := len(w.objects()); n != 0 {
 		t.Errorf("%d objects went to the wrong store", n)
