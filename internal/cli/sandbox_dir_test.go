@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,8 +23,12 @@ func sandboxCommand(t *testing.T, tmp string, args ...string) *exec.Cmd {
 func upSandbox(t *testing.T, tmp string) (*exec.Cmd, string) {
 	t.Helper()
 	cmd := sandboxCommand(t, tmp)
-	var stdout bytes.Buffer
-	cmd.Stdout = &stdout
+	stdout, err := os.Create(filepath.Join(t.TempDir(), "stdout")) // a file: what was written is there at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdout.Close()
+	cmd.Stdout = stdout
 	said, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +41,11 @@ func upSandbox(t *testing.T, tmp string) (*exec.Cmd, string) {
 	if lines := bufio.NewScanner(said); !lines.Scan() || !strings.HasPrefix(lines.Text(), "The sandbox is up") {
 		t.Fatalf("it said %q", lines.Text())
 	}
-	return cmd, stdout.String()
+	text, err := os.ReadFile(stdout.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd, string(text)
 }
 
 func sandboxDirs(t *testing.T, tmp string) []string {
