@@ -62,8 +62,9 @@ func (c *Console) Task(name string, total int64) *Task {
 	if c.options.ErrTerm && c.options.Format != FormatJSON {
 		bar = c.addBar(t)
 	} else if c.stop == nil {
-		c.stop = make(chan struct{})
-		c.ended.Go(func() { c.reportLines(c.stop) })
+		stop := make(chan struct{}) // the goroutine may begin after Close has taken c.stop
+		c.stop = stop
+		c.ended.Go(func() { c.reportLines(stop) })
 	}
 	c.tasks[t] = bar
 	return t

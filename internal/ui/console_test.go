@@ -214,3 +214,22 @@ func TestCloseTakesAwayOpenTasks(t *testing.T) {
 		t.Errorf("got %q", scr.String())
 	}
 }
+
+// A run can be over before the goroutine that reports its progress has begun.
+func TestCloseAtOnce(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range 1000 {
+			c := NewConsole(ConsoleOptions{Out: io.Discard, Err: io.Discard})
+			c.Task("snap-1", 0)
+			c.Close()
+		}
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Fatal("Close hangs")
+	}
+}
