@@ -28,6 +28,7 @@ const (
 	conflictWait  = 200 * time.Millisecond
 	// How long a cancelled commit may still ask what became of it.
 	settleTimeout = 15 * time.Second
+	lastLook      = time.Second // for a put that was given up: whole on its way, it has happened by then
 	// Larger objects are not put twice only to learn about the store.
 	probeSize = 1 << 20 // 1 MiB
 )
@@ -89,6 +90,9 @@ func (u *upload) commit(ctx context.Context, c commit) (objstore.Info, error) {
 		case found == foundForeign:
 			return objstore.Info{}, u.exists(c)
 		case round == commitRounds || ctx.Err() != nil || aws.Code(err) == "NoSuchUpload":
+			if info, ours := u.askLast(ctx, c); ours {
+				return info, nil
+			}
 			return objstore.Info{}, u.refused(err, c)
 		}
 	}
@@ -184,6 +188,27 @@ func (u *upload) ask(ctx context.Context, c commit) (objstore.Info, finding, err
 	default:
 		return objstore.Info{}, foundForeign, nil
 	}
+}
+
+// askLast is for a request that was given up and had no effect so far: it may be
+// carried out yet. Aborting the upload is what ends that for good; where there
+// is none to abort, it was completed or is gone, and the object is asked for once
+// more. A single put has no such end, only a moment to pass.
+func (u *upload) askLast(ctx context.Context, c commit) (objstore.Info, bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if c.multipart {
+		if gone, err := u.abortOnce(ctx); err == nil && !gone {
+			return objstore.Info{}, false
+		}
+	} else {
+		select {
+		case <-time.After(lastLook):
+		case <-ctx.Done():
+		}
+	}
+	info, found, err := u.ask(ctx, c)
+	return info, err == nil && found == foundOurs
 }
 
 // settleTimeout is short for a caller who wants to end, and long enough for all

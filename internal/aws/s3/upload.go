@@ -196,19 +196,28 @@ func (u *upload) Abort(ctx context.Context) error {
 		calls = 2
 	}
 	for range calls {
-		_, err := do(u.store, func(c *awss3.Client) (*awss3.AbortMultipartUploadOutput, error) {
-			return c.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{
-				Bucket: &u.store.bucket, Key: &u.key, UploadId: &u.id,
-			})
-		})
-		switch {
-		case aws.Code(err) == "NoSuchUpload":
-			return nil
-		case err != nil:
+		gone, err := u.abortOnce(ctx)
+		if err != nil {
 			return u.leftUpload(err)
+		}
+		if gone {
+			return nil
 		}
 	}
 	return nil
+}
+
+// abortOnce tells whether there was nothing to abort any more.
+func (u *upload) abortOnce(ctx context.Context) (gone bool, err error) {
+	_, err = do(u.store, func(c *awss3.Client) (*awss3.AbortMultipartUploadOutput, error) {
+		return c.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{
+			Bucket: &u.store.bucket, Key: &u.key, UploadId: &u.id,
+		})
+	})
+	if aws.Code(err) == "NoSuchUpload" {
+		return true, nil
+	}
+	return false, err
 }
 
 // told is what the answer to a write says of the object.
