@@ -12,7 +12,7 @@ import (
 //	(reads/8 + workers + 1) × 4 MiB plain, (workers + 2) × 4 MiB compressed
 //
 // that is 44 MiB for 32 reads and 2 workers. To that come the tables of the
-// encoders, one a worker (lz4: 16 KiB, from level 3 on 384 KiB; zstd: under 1 MiB at
+// encoders, one a worker (lz4: 32 KiB, from level 3 on 384 KiB; zstd: under 1 MiB at
 // level 1, 9 MiB at level 9, 47 MiB at 19). Buffers are made when first needed: a
 // sparse volume takes less.
 //
