@@ -18,9 +18,9 @@ import (
 // demoTime is what the README's reader waits at most, once it is built.
 const demoTime = 30 * time.Second
 
-// TestDemoFromTheCheckout runs the README's first command as it stands there.
-// It is timed and therefore not parallel.
-func TestDemoFromTheCheckout(t *testing.T) {
+// TestDemo runs the README's first command as it stands there, and the program
+// as a user without rights. Both are timed, and therefore not parallel.
+func TestDemo(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("no go program")
 	}
@@ -29,25 +29,23 @@ func TestDemoFromTheCheckout(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Built before it is timed; go run then finds it in the build cache.
-	build := exec.Command("go", "build", "-o", filepath.Join(t.TempDir(), "snap-to-s3"), "./cmd/snap-to-s3")
+	program := filepath.Join(t.TempDir(), "snap-to-s3")
+	build := exec.Command("go", "build", "-o", program, "./cmd/snap-to-s3")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	argv := strings.Fields(readmeDemo)
-	runDemoProgram(t, func(cmd *exec.Cmd) {
-		cmd.Dir = root
-		cmd.Env = withoutAWS(os.Environ())
-	}, argv[0], argv[1:]...)
+	t.Run("from the checkout", func(t *testing.T) {
+		argv := strings.Fields(readmeDemo)
+		runDemoProgram(t, func(cmd *exec.Cmd) {
+			cmd.Dir = root
+			cmd.Env = withoutAWS(os.Environ())
+		}, argv[0], argv[1:]...)
+	})
+	t.Run("as an ordinary user", func(t *testing.T) { demoAsNobody(t, program) })
 }
 
-// TestDemoAsAnOrdinaryUser runs it as nobody, from a folder that is not his.
-func TestDemoAsAnOrdinaryUser(t *testing.T) {
-	t.Parallel()
-	program, err := exec.LookPath("snap-to-s3") // this test program, by its other name
-	if err != nil {
-		t.Fatal(err)
-	}
+func demoAsNobody(t *testing.T, program string) {
 	if os.Geteuid() != 0 {
 		runDemoProgram(t, func(*exec.Cmd) {}, program, "demo")
 		return
@@ -78,10 +76,8 @@ func TestDemoAsAnOrdinaryUser(t *testing.T) {
 	if err := os.Mkdir(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for path, owner := range map[string]int{dir: 0, home: int(uid)} {
-		if err := os.Chown(path, owner, int(gid)); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Chown(home, int(uid), int(gid)); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 
 const (
 	readmeSnapshot = "snap-0123456789abcdef0"
-	readmeDemo     = "go run ./cmd/snap-to-s3 demo" // TestDemoFromTheCheckout runs it
+	readmeDemo     = "go run ./cmd/snap-to-s3 demo" // TestDemo runs it
 )
 
 // readmeBlocks are the ```console blocks of README.md, each a list of the lines
