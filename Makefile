@@ -14,15 +14,15 @@ demo: ## a migration on the sandbox, with no AWS account
 	go run ./cmd/snap-to-s3 demo
 
 test: ## all tests, and those of the codecs as a build without cgo has them
-	go test $(TESTFLAGS) ./...
+	go test -timeout 20m $(TESTFLAGS) ./...
 	CGO_ENABLED=0 go test $(TESTFLAGS) ./internal/codec
 race: ## all tests, watched for data races
-	go test -race $(TESTFLAGS) ./...
+	go test -race -timeout 30m $(TESTFLAGS) ./...
 fuzz: ## each fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
 soak: ## all tests, shuffled and watched for races, again and again for SOAKTIME seconds
 	@end=$$(($$(date +%s) + $(SOAKTIME))); while [ $$(date +%s) -lt $$end ]; do \
-		go test -race -count=1 -shuffle=on ./... || exit 1; done
+		go test -race -timeout 30m -count=1 -shuffle=on ./... || exit 1; done
 bench: ## the image pipeline against dd | lz4 and dd | zstd
 	scripts/bench-image.sh
 
