@@ -51,16 +51,16 @@ dd_lz4() { dd if="$dir/$1" bs=256k status=none | lz4 -z -1 -c >/dev/null; }
 dd_zstd() { dd if="$dir/$1" bs=256k status=none | zstd -q -1 -c >/dev/null; }
 dd_zstd_t2() { dd if="$dir/$1" bs=256k status=none | zstd -q -1 -T2 -c >/dev/null; }
 
-# timed NAME COMMAND...: appends the milliseconds to a file of that name.
+# timed NAME COMMAND...: appends the milliseconds that passed, and those of
+# processor time, to a file of that name.
 timed() {
-  local name=$1 from to
+  local name=$1 TIMEFORMAT='%3R %3U %3S'
   shift
-  from=$(date +%s%N)
-  "$@" >/dev/null
-  to=$(date +%s%N)
-  echo "$(((to - from) / 1000000))" >>"$dir/times.$name"
+  { time "$@" >/dev/null 2>"$dir/said"; } 2>"$dir/took" || { cat "$dir/said" "$dir/took" >&2; exit 1; }
+  awk '{ printf "%.0f %.0f\n", $1 * 1000, ($2 + $3) * 1000 }' "$dir/took" >>"$dir/times.$name"
 }
-median() { sort -n "$dir/times.$1" | awk '{ a[NR] = $1 } END { print (NR % 2) ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'; }
+# median NAME COLUMN
+median() { awk -v c="$2" '{ print $c }' "$dir/times.$1" | sort -n | awk '{ a[NR] = $1 } END { print (NR % 2) ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'; }
 range() { sort -n "$dir/times.$1" | awk -v mib="$mib" 'NR == 1 { low = $1 } { high = $1 } END { printf "%.0f-%.0f", mib * 1048.576 / high, mib * 1048.576 / low }'; }
 
 rm -f "$dir"/times.*
@@ -84,10 +84,11 @@ row() {
   shift 2
   best=$1
   for name in "$@"; do
-    if awk -v a="$(median "$name")" -v b="$(median "$best")" 'BEGIN { exit !(a < b) }'; then best=$name; fi
+    if awk -v a="$(median "$name" 1)" -v b="$(median "$best" 1)" 'BEGIN { exit !(a < b) }'; then best=$name; fi
   done
-  awk -v title="$title" -v mib="$mib" -v a="$(median "$mine")" -v b="$(median "$best")" -v ra="$(range "$mine")" -v rb="$(range "$best")" \
-    'BEGIN { printf "| %s | %.0f (%s) | %.0f (%s) | %.2f |\n", title, mib * 1048.576 / a, ra, mib * 1048.576 / b, rb, b / a }'
+  awk -v title="$title" -v mib="$mib" -v a="$(median "$mine" 1)" -v b="$(median "$best" 1)" \
+    -v ra="$(range "$mine")" -v rb="$(range "$best")" -v ca="$(median "$mine" 2)" -v cb="$(median "$best" 2)" \
+    'BEGIN { printf "| %s | %.0f (%s) | %.0f (%s) | %.2f | %.2f | %.2f |\n", title, mib * 1048.576 / a, ra, mib * 1048.576 / b, rb, b / a, ca / 1000, cb / 1000 }'
 }
 
 # metric NAME: of the benchmark's line on stdin.
@@ -96,14 +97,14 @@ memory() { printf '| %s | %.0f |\n' "$1" "$(ours "$2" "$3" | metric peak-MiB)"; 
 
 echo "$(nproc) cores, $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), load $(cut -d' ' -f1 /proc/loadavg) at the end, $(go version | cut -d' ' -f3), $mib MiB, median of $rounds (slowest-fastest)"
 echo
-echo '| job | ours MB/s | pipe MB/s | times |'
-echo '|---|---|---|---|'
+echo '| job | ours MB/s | pipe MB/s | times | ours CPU s | pipe CPU s |'
+echo '|---|---|---|---|---|---|'
 row 'lz4 level 1, against `dd \| lz4 -1`' lz4.ours lz4.dd
 row 'zstd level 1, against the better of `dd \| zstd -1` and `-1 -T2`' zstd.ours zstd.dd zstd.dd2
 row 'lz4, zeros that have to be read' zerolz4.ours zerolz4.dd
 row 'zstd, zeros that have to be read' zerozstd.ours zerozstd.dd
 latency=$("$dir/archive.test" -test.run '^$' -test.bench '^BenchmarkLatency$' -test.benchtime 1x | metric times)
-printf '| 15 ms a read of 512 KiB, against one read at a time | | | %.1f |\n' "$latency"
+printf '| 15 ms a read of 512 KiB, against one read at a time | | | %.1f | | |\n' "$latency"
 echo
 echo '| peak memory of the whole process | MiB |'
 echo '|---|---|'
