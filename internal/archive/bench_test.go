@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +36,7 @@ func writeWithEntries(ctx context.Context, src block.Source, o archive.ImageOpti
 func BenchmarkImage(b *testing.B) {
 	path := os.Getenv(benchImage)
 	if path == "" {
-		path = filepath.Join(runtime.GOROOT(), "bin", "go")
+		path = "/proc/self/exe"
 	}
 	for _, x := range []struct {
 		name  string

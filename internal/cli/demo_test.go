@@ -63,7 +63,7 @@ func demoAsNobody(t *testing.T, program string) {
 		t.Fatal(err)
 	}
 	// Not t.TempDir: its parents are closed to other users.
-	dir, err := os.MkdirTemp("", "snap-to-s3-demo-")
+	dir, err := os.MkdirTemp("", "snap-to-s3-demo-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -342,7 +342,7 @@ func TestBeforeCommit(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := w.Commit(ctx)
-			if err != c.refuse { //nolint:errorlint // as it is
+			if err != c.refuse {
 				t.Errorf("commit: %v, want %v as it is", err, c.refuse)
 			}
 			if diff := cmp.Diff([]int{c.parts}, had); diff != "" {
