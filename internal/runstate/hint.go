@@ -27,6 +27,10 @@ func (e Entry) What() string {
 		return "upload " + f["upload"] + " of " + object
 	case KindClaim:
 		return fmt.Sprintf("tag %s of %s", f["tag"], f["snapshot"])
+	case KindLoop:
+		return fmt.Sprintf("%s over %s", f["loop"], f["backing"])
+	case KindMount:
+		return fmt.Sprintf("the mount of %s at %s", f["backing"], f["folder"])
 	}
 	return e.Kind
 }
@@ -41,7 +45,8 @@ func from(snapshot string) string {
 // Hint is the shell command that takes the thing away, or finds it where its
 // name is not known. It is the one that the run left or, where the run was
 // killed before it could leave one, what the entry's fields lead to; "" where
-// they lead nowhere. The AWS command line knows all of it without this program.
+// they lead nowhere. The AWS command line and util-linux do all of it without this
+// program.
 func (e Entry) Hint() string {
 	if e.Command != "" {
 		return e.Command
@@ -58,8 +63,25 @@ func (e Entry) Hint() string {
 		return e.uploadHint()
 	case KindClaim:
 		return e.claimHint()
+	case KindLoop:
+		return e.loopHint()
+	case KindMount:
+		if e.Fields["folder"] == "" {
+			return ""
+		}
+		return "umount " + hint.Quote(e.Fields["folder"])
 	}
 	return ""
+}
+
+// loopHint: the entry was written before the loop device was taken, so that it
+// may be another's by now. Only one over what we meant is detached.
+func (e Entry) loopHint() string {
+	loop, backing := e.Fields["loop"], e.Fields["backing"]
+	if loop == "" || backing == "" {
+		return ""
+	}
+	return "losetup -j " + hint.Quote(backing) + " | grep " + hint.Quote("^"+loop+":") + " && losetup -d " + hint.Quote(loop)
 }
 
 // volumeHint: whether the volume is attached nobody has noted. Detaching one that

@@ -66,8 +66,18 @@ func TestHintOfAnEntry(t *testing.T) {
 				`aws ec2 create-tags --resources ` + snap + ` --tags '{"Key":"t","Value":"a,\"b'\''"}' && aws ec2 delete-tags --resources ` + snap + " --tags Key=t-id Key=t-owner",
 			},
 		},
-		"nothing known":  {Entry{Kind: KindVolume}, told{"a volume that was perhaps made from ", ""}},
-		"a later kind":   {Entry{Kind: "mount", Fields: map[string]string{"path": "/mnt"}}, told{"mount", ""}},
+		"nothing known": {Entry{Kind: KindVolume}, told{"a volume that was perhaps made from ", ""}},
+		"loop": {
+			Entry{Kind: KindLoop, Fields: map[string]string{"loop": "/dev/loop3", "backing": "/dev/nvme1n1"}},
+			told{"/dev/loop3 over /dev/nvme1n1", "losetup -j /dev/nvme1n1 | grep '^/dev/loop3:' && losetup -d /dev/loop3"},
+		},
+		"mount": {
+			Entry{Kind: KindMount, Fields: map[string]string{"folder": "/mnt/my " + snap, "backing": "/dev/nvme1n1", "loop": "/dev/loop3"}},
+			told{"the mount of /dev/nvme1n1 at /mnt/my " + snap, "umount '/mnt/my " + snap + "'"},
+		},
+		"mount of what":  {Entry{Kind: KindMount, Fields: map[string]string{"backing": "/dev/sdf"}}, told{"the mount of /dev/sdf at ", ""}},
+		"loop over what": {Entry{Kind: KindLoop, Fields: map[string]string{"loop": "/dev/loop3"}}, told{"/dev/loop3 over ", ""}},
+		"a later kind":   {Entry{Kind: "array", Fields: map[string]string{"path": "/dev/md0"}}, told{"array", ""}},
 		"upload of what": {Entry{Kind: KindUpload, Fields: map[string]string{"bucket": "b"}}, told{"an upload that was perhaps begun of s3://b/", ""}},
 		"claim of what":  {Entry{Kind: KindClaim, Fields: map[string]string{"tag": "t"}}, told{"tag t of ", ""}},
 	} {

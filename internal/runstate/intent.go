@@ -14,6 +14,8 @@ const (
 	KindAttachment = "attachment"
 	KindUpload     = "upload"
 	KindClaim      = "claim"
+	KindLoop       = "loop"  // a loop device that does not clear itself
+	KindMount      = "mount" // in the mount table
 )
 
 // Entry is a thing that a run may have left.
