@@ -77,7 +77,7 @@ func WriteImage(ctx context.Context, src block.Source, w io.Writer, rows ImageRo
 	if o.Progress == nil {
 		o.Progress = func(int64) {}
 	}
-	memory := newRing(o)
+	memory := newRing(o.Codec, o.Reads, o.Workers)
 	zeros, err := newZeroFrame(ctx, memory, o.Codec)
 	if err != nil {
 		return ImageResult{}, err

@@ -6,32 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
-	"sync/atomic"
 
 	"snap-to-s3/internal/block"
 	"snap-to-s3/internal/codec"
 )
 
-// chunk is one frame on its way, or a run of absent ones (run > 0), which has
-// nothing but its place.
+// chunk is one frame of an image on its way, or a run of absent ones (run > 0),
+// which has nothing but its place.
 type chunk struct {
-	frame int64 // number in the image
-	run   int64
-	size  int // plain bytes
+	frame
+	zeroSum *[32]byte
+	number  int64 // of the frame in the image
+	run     int64
 
 	present uint8
 	zero    [frameBlocks]bool // by the readers: read, and all zero
 	sums    [frameBlocks][32]byte
-	hash    [32]byte
-	plain   []byte
-	stored  []byte // buffer, then the frame
-	allZero bool   // the ready-made frame stands for it
-
-	unread atomic.Int32  // blocks
-	ready  chan struct{} // closed when all blocks are read
-	done   chan struct{} // closed when the frame is made
+	allZero bool // the ready-made frame stands for it
 }
+
+func (c *chunk) of() *frame { return &c.frame }
 
 func (c *chunk) blocks() int { return (c.size + block.Size - 1) / block.Size }
 
@@ -40,44 +34,33 @@ func (c *chunk) isPresent(i int) bool { return c.present>>i&1 != 0 }
 // block is the plain bytes of block i.
 func (c *chunk) block(i int) []byte { return c.plain[i*block.Size : min((i+1)*block.Size, c.size)] }
 
-func (c *chunk) blockRead() {
-	if c.unread.Add(-1) == 0 {
-		close(c.ready)
-	}
-}
-
 type readJob struct {
 	c     *chunk
 	block int
 }
 
-// pipeline reads, hashes and compresses frames. Each goes through these stages:
+// pipeline reads frames, in these stages before those of encoders:
 //
 //	dispatch  one goroutine: takes a plain buffer, asks for the reads
 //	read      o.Reads goroutines: a block each; the zero test, while it is in the cache
-//	admit     one goroutine: takes a compressed buffer, in order, and waits for the reads
-//	encode    o.Workers goroutines: hash and compress, and give the plain buffer back
 //
-// and comes out of order, a chunk at a time, to be waited for and written.
+// They come out of order, a chunk at a time, to be waited for and written.
 type pipeline struct {
+	*encoders
 	src     block.Source
 	readAt  func(ctx context.Context, p []byte, off int64) (int, error)
-	memory  *ring
-	o       ImageOptions
+	reading int
 	zeroSum [32]byte
 
-	order    chan *chunk // all chunks, in order
-	admitted chan *chunk // those with reads, in order
-	reads    chan readJob
-	work     chan *chunk
+	order chan *chunk // all chunks, in order; those with reads are admitted, too
+	reads chan readJob
 }
 
 func newPipeline(src block.Source, memory *ring, o ImageOptions) *pipeline {
-	ahead := cap(memory.plain.free)
 	p := &pipeline{
-		src: src, readAt: src.ReadAt, memory: memory, o: o, zeroSum: zeroSum(),
-		order: make(chan *chunk, ahead), admitted: make(chan *chunk, ahead),
-		reads: make(chan readJob), work: make(chan *chunk),
+		encoders: newEncoders(memory, o.Codec, o.Workers),
+		src:      src, readAt: src.ReadAt, reading: o.Reads, zeroSum: zeroSum(),
+		order: make(chan *chunk, cap(memory.plain.free)), reads: make(chan readJob),
 	}
 	// An error ends the pipeline, and no buffer is used after that: the memory
 	// can be lent.
@@ -89,21 +72,11 @@ func newPipeline(src block.Source, memory *ring, o ImageOptions) *pipeline {
 
 // start runs the stages until all is done or ctx ends; an error goes to fail.
 func (p *pipeline) start(ctx context.Context, fail context.CancelCauseFunc) (wait func()) {
-	var wg sync.WaitGroup
-	stage := func(count int, run func(context.Context) error) {
-		for range count {
-			wg.Go(func() {
-				if err := run(ctx); err != nil {
-					fail(err)
-				}
-			})
-		}
-	}
-	stage(1, p.dispatch)
-	stage(p.o.Reads, p.read)
-	stage(1, p.admit)
-	stage(p.o.Workers, p.encode)
-	return wg.Wait
+	s := &stages{fail: fail}
+	s.run(ctx, 1, p.dispatch)
+	s.run(ctx, p.reading, p.read)
+	p.encoders.start(ctx, s)
+	return s.wg.Wait
 }
 
 func (p *pipeline) dispatch(ctx context.Context) error {
@@ -113,7 +86,8 @@ func (p *pipeline) dispatch(ctx context.Context) error {
 			return err
 		}
 		off := s.frame * codec.FrameSize
-		c := &chunk{frame: s.frame, present: s.present, size: int(min(size-off, codec.FrameSize))}
+		c := &chunk{zeroSum: &p.zeroSum, number: s.frame, present: s.present}
+		c.size = int(min(size-off, codec.FrameSize))
 		if s.present == 0 && c.size == codec.FrameSize {
 			c.run = s.count
 			if err := send(ctx, p.order, c); err != nil {
@@ -132,16 +106,14 @@ func (p *pipeline) dispatch(ctx context.Context) error {
 	return nil
 }
 
-func (p *pipeline) dispatchReads(ctx context.Context, c *chunk) (err error) {
-	if c.plain, err = p.memory.plain.get(ctx); err != nil {
+func (p *pipeline) dispatchReads(ctx context.Context, c *chunk) error {
+	if err := c.begin(ctx, p.memory); err != nil {
 		return err
 	}
-	c.ready, c.done = make(chan struct{}), make(chan struct{})
-	c.unread.Store(1) // until all reads are asked for
 	if err := send(ctx, p.order, c); err != nil {
 		return err
 	}
-	if err := send(ctx, p.admitted, c); err != nil {
+	if err := send[framed](ctx, p.admitted, c); err != nil {
 		return err
 	}
 	for i := range c.blocks() {
@@ -153,7 +125,7 @@ func (p *pipeline) dispatchReads(ctx context.Context, c *chunk) (err error) {
 			return err
 		}
 	}
-	c.blockRead()
+	c.filled()
 	return nil
 }
 
@@ -164,7 +136,7 @@ func (p *pipeline) read(ctx context.Context) error {
 			return err
 		}
 		c, to := job.c, job.c.block(job.block)
-		off := c.frame*codec.FrameSize + int64(job.block)*block.Size
+		off := c.number*codec.FrameSize + int64(job.block)*block.Size
 		n, err := p.readAt(ctx, to, off)
 		if err = readError(ctx, n, len(to), err); err != nil {
 			if _, placed := errors.AsType[*block.ReadError](err); placed || ctx.Err() != nil {
@@ -173,7 +145,7 @@ func (p *pipeline) read(ctx context.Context) error {
 			return fmt.Errorf("read %d bytes at offset %d: %w", len(to), off, err)
 		}
 		c.zero[job.block] = isZero(to)
-		c.blockRead()
+		c.filled()
 	}
 }
 
@@ -189,63 +161,15 @@ func readError(ctx context.Context, n, want int, err error) error {
 	return err
 }
 
-func (p *pipeline) admit(ctx context.Context) error {
-	defer close(p.work)
-	for {
-		c, ok, err := receive(ctx, p.admitted)
-		if !ok {
-			return err
-		}
-		if c.stored, err = p.memory.stored.get(ctx); err != nil {
-			return err
-		}
-		select {
-		case <-c.ready:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if err := send(ctx, p.work, c); err != nil {
-			return err
-		}
-	}
-}
-
-func (p *pipeline) encode(ctx context.Context) error {
-	e, err := p.o.Codec.NewEncoder()
-	if err != nil {
-		return err
-	}
-	err = p.encodeAll(ctx, e)
-	return errors.Join(err, e.Close())
-}
-
-func (p *pipeline) encodeAll(ctx context.Context, e codec.Encoder) error {
-	for {
-		c, ok, err := receive(ctx, p.work)
-		if !ok {
-			return err
-		}
-		p.hash(c)
-		if !c.allZero {
-			if c.stored, err = e.AppendFrame(c.stored[:0], c.plain[:c.size]); err != nil {
-				return err
-			}
-		}
-		p.memory.plain.put(c.plain)
-		c.plain = nil
-		close(c.done)
-	}
-}
-
-// hash fills in the hashes of c and makes zeros of its absent blocks, or finds
+// encode fills in the hashes of c and makes zeros of its absent blocks, or finds
 // that the ready-made frame will do.
-func (p *pipeline) hash(c *chunk) {
+func (c *chunk) encode(e codec.Encoder) (err error) {
 	c.allZero = c.size == codec.FrameSize
 	for i := range c.blocks() {
 		c.allZero = c.allZero && (c.zero[i] || !c.isPresent(i))
 	}
 	if c.allZero {
-		return
+		return nil
 	}
 	all := sha256.New()
 	for i := range c.blocks() {
@@ -254,13 +178,15 @@ func (p *pipeline) hash(c *chunk) {
 			clear(b)
 		}
 		if len(b) == block.Size && (c.zero[i] || !c.isPresent(i)) {
-			c.sums[i] = p.zeroSum
+			c.sums[i] = *c.zeroSum
 		} else {
 			c.sums[i] = sha256.Sum256(b)
 		}
 		all.Write(c.sums[i][:])
 	}
 	all.Sum(c.hash[:0])
+	c.stored, err = e.AppendFrame(c.stored[:0], c.plain[:c.size])
+	return err
 }
 
 func send[T any](ctx context.Context, to chan<- T, v T) error {

@@ -7,7 +7,7 @@ import (
 	"snap-to-s3/internal/codec"
 )
 
-// ring is all memory for bytes of an image on their way, and so the bound of it:
+// ring is all memory for bytes of an archive on their way, and so the bound of it:
 //
 //	(reads/8 + workers + 1) × 4 MiB plain, (workers + 2) × 4 MiB compressed
 //
@@ -21,11 +21,11 @@ import (
 // written next waits.
 type ring struct{ plain, stored pool }
 
-func newRing(o ImageOptions) *ring {
-	reading := (o.Reads + frameBlocks - 1) / frameBlocks
+func newRing(c codec.Codec, reads, workers int) *ring {
+	reading := (reads + frameBlocks - 1) / frameBlocks
 	return &ring{
-		plain:  newPool(reading+o.Workers+1, codec.FrameSize),
-		stored: newPool(o.Workers+2, o.Codec.Bound(codec.FrameSize)),
+		plain:  newPool(reading+workers+1, codec.FrameSize),
+		stored: newPool(workers+2, c.Bound(codec.FrameSize)),
 	}
 }
 

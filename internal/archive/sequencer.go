@@ -9,19 +9,45 @@ import (
 	"snap-to-s3/internal/codec"
 )
 
-// sequencer writes frames and rows in order.
+// frameWriter writes frames one behind the other and tells rows where each is.
+type frameWriter struct {
+	w    io.Writer
+	rows interface{ Frame(f codec.Frame) error }
+
+	digest hash.Hash // over the hashes of the frames
+	plain  int64     // bytes written so far
+	stored int64
+}
+
+func newFrameWriter(w io.Writer, rows interface{ Frame(f codec.Frame) error }) frameWriter {
+	return frameWriter{w: w, rows: rows, digest: sha256.New()}
+}
+
+func (fw *frameWriter) write(frame []byte, plain int, sum [32]byte) error {
+	n, err := fw.w.Write(frame)
+	if err == nil && n < len(frame) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return err
+	}
+	f := codec.Frame{PlainOff: fw.plain, PlainLen: int64(plain), StoredOff: fw.stored, StoredLen: int64(len(frame)), Hash: sum}
+	fw.plain += f.PlainLen
+	fw.stored += f.StoredLen
+	fw.digest.Write(sum[:])
+	return fw.rows.Frame(f)
+}
+
+// sequencer writes the frames and rows of an image in order.
 type sequencer struct {
-	w        io.Writer
-	rows     rowMerger
+	frameWriter
+	blocks   rowMerger
 	zeros    zeroFrame
 	progress func(int64)
-	digest   hash.Hash
-	plain    int64 // bytes written so far
-	stored   int64
 }
 
 func newSequencer(w io.Writer, rows ImageRows, zeros zeroFrame, progress func(int64)) *sequencer {
-	return &sequencer{w: w, rows: newRowMerger(rows), zeros: zeros, progress: progress, digest: sha256.New()}
+	return &sequencer{frameWriter: newFrameWriter(w, rows), blocks: newRowMerger(rows), zeros: zeros, progress: progress}
 }
 
 // run writes all that p makes.
@@ -43,14 +69,14 @@ func (s *sequencer) run(ctx context.Context, p *pipeline) error {
 			return err
 		}
 	}
-	return s.rows.flush()
+	return s.blocks.flush()
 }
 
 // absent writes a run of frames that are all the same: nothing but the counters
 // changes from one to the next.
 func (s *sequencer) absent(ctx context.Context, c *chunk) error {
 	const report = 256 // frames: 1 GiB
-	if err := s.rows.add(rowAbsent, c.frame*frameBlocks, c.run*frameBlocks); err != nil {
+	if err := s.blocks.add(rowAbsent, c.number*frameBlocks, c.run*frameBlocks); err != nil {
 		return err
 	}
 	for i := range c.run {
@@ -89,16 +115,16 @@ func (s *sequencer) chunk(ctx context.Context, c *chunk, memory *ring) error {
 }
 
 func (s *sequencer) addRows(c *chunk) error {
-	from := c.frame * frameBlocks
+	from := c.number * frameBlocks
 	for i := range c.blocks() {
 		var err error
 		switch {
 		case !c.isPresent(i):
-			err = s.rows.add(rowAbsent, from+int64(i), 1)
+			err = s.blocks.add(rowAbsent, from+int64(i), 1)
 		case c.zero[i]:
-			err = s.rows.add(rowZero, from+int64(i), 1)
+			err = s.blocks.add(rowZero, from+int64(i), 1)
 		default:
-			err = s.rows.data(from+int64(i), c.sums[i])
+			err = s.blocks.data(from+int64(i), c.sums[i])
 		}
 		if err != nil {
 			return err
@@ -107,24 +133,8 @@ func (s *sequencer) addRows(c *chunk) error {
 	return nil
 }
 
-// write writes one frame and tells the rows where it is.
-func (s *sequencer) write(frame []byte, plain int, sum [32]byte) error {
-	n, err := s.w.Write(frame)
-	if err == nil && n < len(frame) {
-		err = io.ErrShortWrite
-	}
-	if err != nil {
-		return err
-	}
-	f := codec.Frame{PlainOff: s.plain, PlainLen: int64(plain), StoredOff: s.stored, StoredLen: int64(len(frame)), Hash: sum}
-	s.plain += f.PlainLen
-	s.stored += f.StoredLen
-	s.digest.Write(sum[:])
-	return s.rows.out.Frame(f)
-}
-
 func (s *sequencer) result(size int64) ImageResult {
-	r := ImageResult{Plain: size, Stored: s.stored, DataBlocks: s.rows.count[rowData], ZeroBlocks: s.rows.count[rowZero], AbsentBlocks: s.rows.count[rowAbsent]}
+	r := ImageResult{Plain: size, Stored: s.stored, DataBlocks: s.blocks.count[rowData], ZeroBlocks: s.blocks.count[rowZero], AbsentBlocks: s.blocks.count[rowAbsent]}
 	s.digest.Sum(r.Digest[:0])
 	return r
 }
