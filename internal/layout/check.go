@@ -19,8 +19,11 @@ func (r *ArchiveRecord) check() error {
 	}); err != nil {
 		return err
 	}
-	if r.PlainSize < 0 || r.StoredSize < 0 || r.FrameSize <= 0 || r.Entries.Size <= 0 || r.Partition < 0 {
+	if r.PlainSize < 0 || r.StoredSize < 0 || r.FrameSize <= 0 || r.Entries.Size <= 0 || r.Partition < Head {
 		return fmt.Errorf("record of %s: a size is not possible", r.Archive)
+	}
+	if err := r.checkContents(); err != nil {
+		return fmt.Errorf("record of %s: %w", r.Archive, err)
 	}
 	switch encrypted := len(r.Recipients) > 0; {
 	case encrypted && r.Digest != "":
@@ -33,6 +36,27 @@ func (r *ArchiveRecord) check() error {
 		return nil
 	}
 	return fmt.Errorf("record of %s: absent is %q", r.Archive, r.Absent)
+}
+
+// checkContents makes sure that what is counted is what the kind of archive has.
+func (r *ArchiveRecord) checkContents() error {
+	switch {
+	case r.Kind == Image && r.Blocks != nil && r.Files == nil:
+		if b := r.Blocks; b.Data < 0 || b.Zero < 0 || b.Absent < 0 {
+			return fmt.Errorf("blocks are %+v", *b)
+		}
+	case r.Kind == Tar && r.Files != nil && r.Blocks == nil:
+		// The root is an entry, so that there is one, and it is a folder.
+		if f := r.Files; f.Regular < 0 || f.Folders < 1 || f.Entries < f.Folders || f.Regular > f.Entries-f.Folders || f.Bytes < 0 {
+			return fmt.Errorf("files are %+v", *f)
+		}
+		if r.Partition == Head {
+			return errors.New("a tar of the sectors before the first partition")
+		}
+	default:
+		return fmt.Errorf("kind is %q with blocks: %t, files: %t", r.Kind, r.Blocks != nil, r.Files != nil)
+	}
+	return nil
 }
 
 func (r *SnapshotRecord) check() error {
@@ -56,6 +80,84 @@ func (r *SnapshotRecord) check() error {
 	}
 	if want := Sum(r.Archives); r.Totals != want {
 		return fmt.Errorf("record of snapshot %s: totals are %+v, its archives make %+v", r.Snapshot.ID, r.Totals, want)
+	}
+	if err := r.checkParts(); err != nil {
+		return fmt.Errorf("record of snapshot %s: %w", r.Snapshot.ID, err)
+	}
+	return nil
+}
+
+// checkParts makes sure that every part of the disk is in one archive, or named
+// as skipped: the record must not commit less than all.
+func (r *SnapshotRecord) checkParts() error {
+	if r.Geometry == nil {
+		if len(r.Archives) != 1 || r.Archives[0].Partition != Whole || r.Choice != nil || len(r.Skipped) > 0 {
+			return errors.New("it has no geometry, but something other than one archive of the whole volume")
+		}
+		return nil
+	}
+	if err := r.Geometry.Check(); err != nil {
+		return err
+	}
+	told := map[Part]int{}
+	for _, a := range r.Archives {
+		told[a.Partition]++
+	}
+	for _, s := range r.Skipped {
+		if s.Partition == Head {
+			return errors.New("the head is said to be skipped")
+		}
+		told[s.Partition]++
+	}
+	for _, p := range r.Geometry.Partitions {
+		if p.Role == Extended {
+			continue
+		}
+		if n := told[p.Number]; n != 1 {
+			return fmt.Errorf("partition %q is told of %d times, not once", p.Number, n)
+		}
+		delete(told, p.Number)
+		if err := r.checkSizes(p); err != nil {
+			return err
+		}
+	}
+	if told[Head] == 1 && r.Geometry.Table != TableNone {
+		delete(told, Head)
+		if err := r.checkHead(); err != nil {
+			return err
+		}
+	}
+	for part := range told {
+		return fmt.Errorf("partition %q is told of, but it is not in the geometry", part)
+	}
+	return nil
+}
+
+// checkHead makes sure that the head ends where partitions begin.
+func (r *SnapshotRecord) checkHead() error {
+	end := r.Geometry.Size
+	if all := r.Geometry.Partitions; len(all) > 0 {
+		end = all[0].Start
+	}
+	for _, a := range r.Archives {
+		if a.Partition == Head && a.PlainSize > end {
+			return fmt.Errorf("the first partition begins at %d, but the head has %d bytes", end, a.PlainSize)
+		}
+	}
+	return nil
+}
+
+// checkSizes compares what is told of a partition with where it lies.
+func (r *SnapshotRecord) checkSizes(p Partition) error {
+	for _, a := range r.Archives {
+		if a.Partition == p.Number && a.Kind == Image && a.PlainSize != p.Size {
+			return fmt.Errorf("partition %q has %d bytes, its image %d", p.Number, p.Size, a.PlainSize)
+		}
+	}
+	for _, s := range r.Skipped {
+		if s.Partition == p.Number && (s.Start != p.Start || s.Size != p.Size || s.Why == "") {
+			return fmt.Errorf("partition %q has %d bytes at %d, but %d at %d were skipped for %q", p.Number, p.Size, p.Start, s.Size, s.Start, s.Why)
+		}
 	}
 	return nil
 }

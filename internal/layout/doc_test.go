@@ -2,11 +2,15 @@ package layout
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -42,14 +46,19 @@ func docTable(t *testing.T, heading string) []string {
 	return names
 }
 
-// members lists the JSON members of a type, those of members as "a.b".
+// members lists the JSON members of a type, those of members and of elements as
+// "a.b". Archive records in a snapshot record have a table of their own.
 func members(typ reflect.Type, prefix string) []string {
 	var names []string
 	for f := range typ.Fields() {
+		if f.Anonymous {
+			names = append(names, members(f.Type, prefix)...)
+			continue
+		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		names = append(names, prefix+name)
 		sub := f.Type
-		if sub.Kind() == reflect.Pointer {
+		if sub.Kind() == reflect.Pointer || sub.Kind() == reflect.Slice && sub.Elem() != reflect.TypeFor[ArchiveRecord]() {
 			sub = sub.Elem()
 		}
 		if sub.Kind() == reflect.Struct {
@@ -67,7 +76,8 @@ func TestTablesOfTheDocs(t *testing.T) {
 	}{
 		{"### Members of the archive record", ArchiveRecord{}},
 		{"### Members of the snapshot record", SnapshotRecord{}},
-		{"### Members of the header row", EntriesHeader{}},
+		{"### Members of the rows of a tar's entries", treeRow{}},
+		{"### Members of the header row", headerRow{}},
 		{"### Members of the end row", EntriesEnd{}},
 		{"### Members of the trailer's rows", indexRow{}},
 	}
@@ -122,6 +132,117 @@ func TestExamplesOfTheDocs(t *testing.T) {
 	}
 	if diff := cmp.Diff([]ArchiveRecord{archive}, snap.Archives); diff != "" {
 		t.Errorf("the two examples differ (-archive +snapshot):\n%s", diff)
+	}
+}
+
+// The example of choice, geometry and skipped is what is written of them.
+func TestGeometryOfTheDocs(t *testing.T) {
+	s := sampleTrees(t)
+	type part struct {
+		Choice   *Choice   `json:"choice"`
+		Geometry *Geometry `json:"geometry"`
+		Skipped  []Skipped `json:"skipped"`
+	}
+	want, err := json.MarshalIndent(part{s.Choice, s.Geometry, s.Skipped}, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	heading := "### Example of `choice`, `geometry` and `skipped`"
+	if diff := cmp.Diff(string(want)+"\n", string(docExample(t, heading))); diff != "" {
+		t.Errorf("%s (-written +doc):\n%s", heading, diff)
+	}
+}
+
+// The rows of a tar that docs/format.md shows are entries as this package writes
+// them, and so are those of an image, but for the hashes that are left out.
+func TestRowsOfTheDocs(t *testing.T) {
+	blocks := regexp.MustCompile("(?s)\n```\n(\\{\"entries\".*?)```").FindAllStringSubmatch(docSection(t, "## Entries"), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("%d examples of rows under Entries, want 2", len(blocks))
+	}
+	rows := blocks[1][1]
+	var again bytes.Buffer
+	var w *EntriesWriter
+	for row, err := range ReadEntries(bytes.NewReader(pack(t, rows))) {
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case row.Header != nil:
+			w = NewEntriesWriter(&again, *row.Header)
+		case row.Entry != nil:
+			err = w.Entry(*row.Entry)
+		case row.Frames != nil:
+			err = w.Frame(row.Frames.First)
+		case row.End != nil:
+			err = w.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(rows, string(unpack(t, again.Bytes()))); diff != "" {
+		t.Errorf("rows of a tar (-doc +written):\n%s", diff)
+	}
+	hashes := regexp.MustCompile("<Base64 of ([0-9]+) bytes>")
+	for _, line := range strings.Split(strings.TrimSpace(blocks[0][1]), "\n") {
+		line = hashes.ReplaceAllStringFunc(line, func(m string) string {
+			n, err := strconv.Atoi(hashes.FindStringSubmatch(m)[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return base64.StdEncoding.EncodeToString(make([]byte, n))
+		})
+		if _, known, err := parseRow([]byte(line)); !known || err != nil {
+			t.Errorf("row %s: known: %t, %v", line, known, err)
+		}
+	}
+}
+
+// The command line that docs/format.md gives for the digest of a tar computes what
+// the entries' writer computes from hashes of frames.
+func TestTarDigestByHand(t *testing.T) {
+	for _, program := range []string{"sh", "zstd", "jq", "tail", "head", "openssl", "sha256sum"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip("needs the program " + program)
+		}
+	}
+	command := regexp.MustCompile("(?m)^zstd -dc .* jq .*$").FindString(docSection(t, "## Digests"))
+	if command == "" {
+		t.Fatal("docs/format.md has no command with jq under Digests")
+	}
+	var entries bytes.Buffer
+	w := NewEntriesWriter(&entries, tarHeader())
+	err := w.Entry(TreeEntry{Type: Folder})
+	var stored []byte
+	f := codec.Frame{PlainLen: codec.FrameSize}
+	for _, frame := range []string{"first", "again", "again", "last, and short"} {
+		f.StoredOff, f.StoredLen, f.Hash = int64(len(stored)), int64(len(frame)), sum256([]byte(frame))
+		if frame == "last, and short" {
+			f.PlainLen = 10240
+		}
+		err = errors.Join(err, w.Frame(f))
+		f.PlainOff += f.PlainLen
+		stored = append(stored, frame...)
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	end, err := w.End()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := errors.Join(
+		os.WriteFile(dir+"/archive.tar.zstd", stored, 0o600),
+		os.WriteFile(dir+"/archive.tar.zstd.entries", entries.Bytes(), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if got, _, _ := strings.Cut(string(out), " "); err != nil || got != end.Digest {
+		t.Errorf("%s\ngives %q, %v, the writer %s", command, out, err, end.Digest)
 	}
 }
 

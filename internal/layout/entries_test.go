@@ -428,7 +428,9 @@ func TestReadHostileEntries(t *testing.T) {
 		is         error // nil: read without an error
 	}{
 		{"whole", header(524288) + zero + frame(1, 524288) + end, nil},
-		{"rows of another kind", header(524288) + `{"path":"./x","size":1}` + "\n" + zero + frame(1, 524288) + end, nil},
+		{"rows of another kind", header(524288) + `{"note":"x","size":1}` + "\n" + zero + frame(1, 524288) + end, nil},
+		{"an entry of a tar", header(524288) + `{"path":".","type":"folder","mode":0,"uid":0,"gid":0,"mtime":"0.000000000","at":0}` + "\n" + zero + frame(1, 524288) + end, ErrDamaged},
+		{"kind unknown", strings.Replace(header(524288), `"img"`, `"zip"`, 1) + zero + frame(1, 524288) + end, ErrDamaged},
 		{"nothing", "", ErrDamaged},
 		{"no last row", header(524288) + zero + frame(1, 524288), ErrDamaged},
 		{"no header", zero + frame(1, 524288) + end, ErrDamaged},

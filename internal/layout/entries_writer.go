@@ -1,35 +1,28 @@
 package layout
 
 import (
+	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
 	"snap-to-s3/internal/block"
 	"snap-to-s3/internal/codec"
+	"snap-to-s3/internal/hint"
 )
 
-// indexRow places one frame of entries: where it lies in the object, and which
-// block and which plain offset its rows begin with.
-type indexRow struct {
-	At        int64 `json:"at"`
-	Size      int64 `json:"size"`
-	PlainSize int64 `json:"plain_size"`
-	Block     int64 `json:"block"`
-	Offset    int64 `json:"offset"`
-}
-
-// EntriesWriter writes the entries of an image while its archive is written.
-// Methods are called in the order of the volume, from one goroutine; blocks and
-// frames may run ahead of each other. The first error stays and is returned by
-// every later call. Memory: about 8 MiB, and 40 bytes for each MiB of rows (a
-// volume of 64 TiB full of data has 7,000 of those).
+// EntriesWriter writes the entries of an archive while that is written. Methods
+// are called in the order of the volume or the tree, from one goroutine; blocks,
+// entries and frames may run ahead of each other. The first error stays and is
+// returned by every later call. Memory: about 8 MiB, and for each MiB of rows 64
+// bytes and up to 512 of a path (a volume of 64 TiB full of data has 7,000 of
+// those, a tree of 10 million files 3,000).
 type EntriesWriter struct {
 	w     io.Writer
 	sum   hash.Hash
@@ -39,8 +32,8 @@ type EntriesWriter struct {
 
 	rows   []byte // of the frame being filled
 	packed []byte
-	index  []indexRow
-	first  indexRow // where the frame being filled begins
+	index  []place
+	first  place // where the frame being filled begins
 
 	absent, zero BlockRange // at most one of these three is waiting to grow
 	dataFrom     int64
@@ -52,16 +45,16 @@ type EntriesWriter struct {
 }
 
 // NewEntriesWriter starts the entries that h names. The caller fills Kind,
-// Archive, Snapshot, Run, PlainSize and Codec. It does not close w.
+// Archive, Snapshot, Run and Codec, PlainSize of an image, and Name and Label of
+// a partition that has them. It does not close w.
 func NewEntriesWriter(w io.Writer, h EntriesHeader) *EntriesWriter {
-	h.Entries, h.BlockSize, h.FrameSize = FormatVersion, block.Size, codec.FrameSize
-	e := &EntriesWriter{w: w, sum: sha256.New()}
-	if h.Kind != Image {
-		e.err = fmt.Errorf("entries of %s: of kind %q, not of an image", h.Archive, h.Kind)
-		return e
+	h.Entries, h.BlockSize, h.FrameSize = FormatVersion, 0, codec.FrameSize
+	if h.Kind == Image {
+		h.BlockSize = block.Size
 	}
+	e := &EntriesWriter{w: w, sum: sha256.New()}
 	if e.tally, e.err = newTally(h); e.err != nil {
-		e.err = e.fail(e.err)
+		e.err = fmt.Errorf("entries of %s: %w", h.Archive, e.err)
 		return e
 	}
 	// Rows are mostly hashes, from which no level gets more than the 25 % that
@@ -69,7 +62,7 @@ func NewEntriesWriter(w io.Writer, h EntriesHeader) *EntriesWriter {
 	e.enc, e.err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(true), zstd.WithWindowSize(entriesFrame), zstd.WithLowerEncoderMem(true))
 	if e.err == nil {
-		e.err = e.appendJSON(h)
+		e.err = e.appendJSON(newHeaderRow(h))
 	}
 	return e
 }
@@ -113,6 +106,25 @@ func (e *EntriesWriter) Data(fromBlock int64, sums [][sha256.Size]byte) error {
 	return e.cutFull()
 }
 
+// Entry tells of the next entry of a tar: the root first, folders before what is
+// in them, in the order of ComparePaths.
+func (e *EntriesWriter) Entry(t TreeEntry) error {
+	if !e.open() {
+		return e.err
+	}
+	if err := e.tally.entry(&t); err != nil {
+		if errors.Is(err, errTooLong) {
+			err = hint.Wrap(err, "archive the partition as it is (--raw-partition), or the whole volume (--dd)")
+		}
+		return e.fail(err)
+	}
+	if !e.first.named {
+		e.first.path, e.first.named = strings.Clone(indexPath(t.Path)), true
+	}
+	e.rows = appendEntry(e.rows, &t)
+	return e.cutFull()
+}
+
 // Frame tells of the next frame of the archive.
 func (e *EntriesWriter) Frame(f codec.Frame) error {
 	if !e.open() {
@@ -130,7 +142,7 @@ func (e *EntriesWriter) Frame(f codec.Frame) error {
 }
 
 // Close writes what is left, the last row and the trailer. It is an error if
-// the rows do not cover the image.
+// the rows do not cover the image, or have no tree.
 func (e *EntriesWriter) Close() error {
 	if !e.open() {
 		return e.err
@@ -224,11 +236,13 @@ func (e *EntriesWriter) flushFrames() {
 }
 
 func (e *EntriesWriter) appendJSON(row any) error {
-	b, err := json.Marshal(row)
-	if err != nil {
+	b := bytes.NewBuffer(e.rows)
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(row); err != nil {
 		return e.fail(err)
 	}
-	e.rows = append(append(e.rows, b...), '\n')
+	e.rows = b.Bytes()
 	return nil
 }
 
@@ -245,37 +259,15 @@ func (e *EntriesWriter) cutFull() error {
 
 func (e *EntriesWriter) cut() error {
 	e.packed = e.enc.EncodeAll(e.rows, e.packed[:0])
-	row := e.first
-	row.Size, row.PlainSize = int64(len(e.packed)), int64(len(e.rows))
-	e.index = append(e.index, row)
+	p := e.first
+	p.size, p.plainSize = int64(len(e.packed)), int64(len(e.rows))
+	e.index = append(e.index, p)
 	e.rows = e.rows[:0]
 	if err := e.write(e.packed); err != nil {
 		return err
 	}
-	e.first = indexRow{At: e.size, Block: e.tally.next, Offset: e.tally.plain}
+	e.first = place{at: e.size, block: e.tally.next, offset: e.tally.plain}
 	return nil
-}
-
-func (e *EntriesWriter) trailer() error {
-	if err := e.enc.Close(); err != nil {
-		return e.fail(err)
-	}
-	b := binary.LittleEndian.AppendUint32(nil, skippableMagic)
-	b = append(b, 0, 0, 0, 0) // length of what follows, below
-	for _, row := range e.index {
-		line, err := json.Marshal(row)
-		if err != nil {
-			return e.fail(err)
-		}
-		b = append(append(b, line...), '\n')
-	}
-	length := len(b) + trailerTail
-	if length > maxTrailer {
-		return e.fail(fmt.Errorf("a trailer of %d bytes is more than a reader takes", length))
-	}
-	binary.LittleEndian.PutUint32(b[4:], uint32(length-trailerHead))
-	b = binary.LittleEndian.AppendUint64(b, uint64(length))
-	return e.write(append(b, trailerMagic...))
 }
 
 func (e *EntriesWriter) write(b []byte) error {

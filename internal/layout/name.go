@@ -7,7 +7,6 @@ package layout
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -21,7 +20,7 @@ type Kind string
 
 // The kinds of archive. The value stands in the archive's key.
 const (
-	Image Kind = "img" // the bytes of a volume or a partition
+	Image Kind = "img" // the bytes of a volume, a partition or the sectors before the first
 	Tar   Kind = "tar" // the files of a partition
 )
 
@@ -54,7 +53,7 @@ type Name struct {
 	Kind      Kind
 	Codec     string // "lz4" or "zstd"
 	Encrypted bool   // with gpg recipients
-	Partition int    // its number; 0: a whole volume
+	Partition Part
 }
 
 // ArchiveKey is the key of the archive itself.
@@ -75,12 +74,13 @@ func (n Name) EntriesKey() string {
 func (n Name) ArchiveRecordKey() string { return Manifests + n.ArchiveKey() + recordSuffix }
 
 // SnapshotRecordKey is the key of the record that commits the snapshot. It has
-// neither description nor partition.
+// neither description nor partition. Where partitions are archived one by one
+// the name must be that of a tar, or of any part that is not the whole disk.
 func (n Name) SnapshotRecordKey() string {
 	// Not the archive's own word: "tar" here would be the archive record of a
 	// tar that has neither description nor partition.
 	what := "image"
-	if n.Kind == Tar {
+	if n.Kind == Tar || n.Partition != Whole {
 		what = "files"
 	}
 	return Manifests + n.stem() + "." + what + n.coding() + recordSuffix
@@ -93,8 +93,8 @@ func (n Name) stem() string {
 
 func (n Name) tail() string {
 	t := "." + string(n.Kind) + n.coding()
-	if n.Partition != 0 {
-		t = "." + strconv.Itoa(n.Partition) + t
+	if n.Partition != Whole {
+		t = "." + n.Partition.String() + t
 	}
 	return t
 }

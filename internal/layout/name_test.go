@@ -56,6 +56,18 @@ func TestKeys(t *testing.T) {
 			"manifests/" + stem + " - web root.3.tar.lz4.json",
 			"manifests/" + stem + ".files.lz4.json",
 		}},
+		{"sectors before the first partition", func(n *Name) { n.Partition = Head }, keys{
+			stem + " - web root.0.img.lz4",
+			"manifests/" + stem + " - web root.0.img.lz4.entries",
+			"manifests/" + stem + " - web root.0.img.lz4.json",
+			"manifests/" + stem + ".files.lz4.json",
+		}},
+		{"raw partition", func(n *Name) { n.Partition, n.Encrypted = 14, true }, keys{
+			stem + " - web root.14.img.lz4.gpg",
+			"manifests/" + stem + " - web root.14.img.lz4.gpg.entries.gpg",
+			"manifests/" + stem + " - web root.14.img.lz4.gpg.json",
+			"manifests/" + stem + ".files.lz4.gpg.json",
+		}},
 		{"separators, control, not UTF-8", func(n *Name) { n.Snapshot.Description = "a/b\\c\td\u0085e\xff\xfeé" }, keys{
 			stem + " - a_b_c_d_e__é.img.lz4",
 			"manifests/" + stem + " - a_b_c_d_e__é.img.lz4.entries",
@@ -99,11 +111,11 @@ func TestLongDescription(t *testing.T) {
 // An archive record never has the key of a snapshot record.
 func TestRecordKeysDiffer(t *testing.T) {
 	for _, description := range []string{"", "x", ".image", "a.files"} {
-		for _, kind := range []Kind{Image, Tar} {
-			n := Name{Snapshot: sample(), Kind: kind, Codec: "zstd"}
+		for _, n := range []Name{{Kind: Image}, {Kind: Tar}, {Kind: Image, Partition: Head}, {Kind: Tar, Partition: 5}} {
+			n.Snapshot, n.Codec = sample(), "zstd"
 			n.Snapshot.Description = description
 			if n.ArchiveRecordKey() == n.SnapshotRecordKey() {
-				t.Errorf("%s, %q: both records are %s", kind, description, n.ArchiveRecordKey())
+				t.Errorf("%s, %q: both records are %s", n.Kind, description, n.ArchiveRecordKey())
 			}
 		}
 	}
@@ -117,7 +129,7 @@ func FuzzKeys(f *testing.F) {
 		s := sample()
 		s.Description = description
 		for _, kind := range []Kind{Image, Tar} {
-			n := Name{Snapshot: s, Kind: kind, Codec: "zstd", Encrypted: encrypted, Partition: partition}
+			n := Name{Snapshot: s, Kind: kind, Codec: "zstd", Encrypted: encrypted, Partition: Part(partition)}
 			for _, key := range []string{n.ArchiveKey(), n.EntriesKey(), n.ArchiveRecordKey(), n.SnapshotRecordKey()} {
 				switch {
 				case len(key) > 1024:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"snap-to-s3/internal/snapshot"
 )
@@ -39,6 +40,16 @@ type Blocks struct {
 	Absent int64 `json:"absent"`
 }
 
+// Files counts what is in a tar. Bytes is of the contents of regular files: holes
+// count, a file with several names counts once, and beyond the largest int64 it
+// stays there.
+type Files struct {
+	Entries int64 `json:"entries"` // all of them, the root too
+	Regular int64 `json:"regular"`
+	Folders int64 `json:"folders"`
+	Bytes   int64 `json:"bytes"`
+}
+
 // EntriesRef names the entries of an archive. Size and SHA-256 are of the
 // object as it is stored.
 type EntriesRef struct {
@@ -59,7 +70,7 @@ type ArchiveRecord struct {
 	Volume     snapshot.VolumeID `json:"volume"`
 	Archive    string            `json:"archive"` // key of the archive
 	Kind       Kind              `json:"kind"`
-	Partition  int               `json:"partition,omitempty"`
+	Partition  Part              `json:"partition,omitzero"`
 	PlainSize  int64             `json:"plain_size"`  // bytes
 	StoredSize int64             `json:"stored_size"` // bytes
 	Codec      string            `json:"codec"`
@@ -69,6 +80,7 @@ type ArchiveRecord struct {
 	CRC64NVME  string            `json:"crc64nvme,omitempty"` // Base64, as S3 gives it
 	Digest     string            `json:"digest,omitempty"`    // lower-case hex; empty with recipients
 	Blocks     *Blocks           `json:"blocks,omitempty"`    // images only
+	Files      *Files            `json:"files,omitempty"`     // tars only
 	Absent     Absent            `json:"absent,omitempty"`
 	Entries    EntriesRef        `json:"entries"`
 	SHA256     string            `json:"sha256"` // lower-case hex; EncodeRecord sets it
@@ -86,6 +98,20 @@ type SnapshotInfo struct {
 	Tags        map[string]string `json:"tags"` // all of them, unchanged
 }
 
+// Choice is what the user said of partitions, by number.
+type Choice struct {
+	Raw  []int `json:"raw"`  // to be archived as they are
+	Skip []int `json:"skip"` // not to be archived
+}
+
+// Skipped is a partition that is in no archive.
+type Skipped struct {
+	Partition Part   `json:"partition,omitzero"`
+	Start     int64  `json:"start"` // bytes
+	Size      int64  `json:"size"`  // bytes
+	Why       string `json:"why"`   // for a person
+}
+
 // RecordTotals sums up the archives of a snapshot, in bytes.
 type RecordTotals struct {
 	Archives   int   `json:"archives"`
@@ -101,6 +127,9 @@ type SnapshotRecord struct {
 	Run      string          `json:"run"`
 	Key      string          `json:"key"` // of this record
 	Snapshot SnapshotInfo    `json:"snapshot"`
+	Choice   *Choice         `json:"choice,omitempty"`   // these three where partitions are archived one by one
+	Geometry *Geometry       `json:"geometry,omitempty"` // without it there is one archive, of the whole volume
+	Skipped  []Skipped       `json:"skipped,omitempty"`
 	Archives []ArchiveRecord `json:"archives"` // each as its own record has it, sha256 included
 	Totals   RecordTotals    `json:"totals"`
 	SHA256   string          `json:"sha256"` // lower-case hex; EncodeRecord sets it
@@ -137,12 +166,27 @@ func (r *ArchiveRecord) seal(digest string) {
 
 func (r *SnapshotRecord) seal(digest string) {
 	r.Format, r.Type, r.SHA256 = FormatVersion, typeSnapshot, digest
+	if g := r.Geometry; g != nil && g.Partitions == nil {
+		whole := *g
+		whole.Partitions = []Partition{}
+		r.Geometry = &whole
+	}
 	if r.Archives == nil { // "[]", not "null": a disk may have nothing to archive
 		r.Archives = []ArchiveRecord{}
 	}
 	if r.Snapshot.Tags == nil {
 		r.Snapshot.Tags = map[string]string{}
 	}
+	if c := r.Choice; c != nil {
+		r.Choice = &Choice{Raw: numbers(c.Raw), Skip: numbers(c.Skip)}
+	}
+}
+
+// numbers makes lists of the same numbers the same list: never nil, ascending.
+func numbers(list []int) []int {
+	list = append([]int{}, list...)
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // The end of every record's bytes: its seal and nothing behind it.

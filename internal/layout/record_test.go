@@ -142,6 +142,23 @@ func TestEncodeRefuses(t *testing.T) {
 		{"no entries", func(a *ArchiveRecord, _ *SnapshotRecord) { a.Entries = EntriesRef{} }},
 		{"digest beside recipients", func(a *ArchiveRecord, _ *SnapshotRecord) { a.Recipients = []string{"0123"} }},
 		{"absent neither listed nor unknown", func(a *ArchiveRecord, _ *SnapshotRecord) { a.Absent = "maybe" }},
+		{"image without blocks", func(a *ArchiveRecord, _ *SnapshotRecord) { a.Blocks = nil }},
+		{"image with files", func(a *ArchiveRecord, _ *SnapshotRecord) { a.Files = &Files{Entries: 1, Folders: 1} }},
+		{"negative blocks", func(a *ArchiveRecord, _ *SnapshotRecord) { a.Blocks.Zero = -1 }},
+		{"tar with blocks", func(a *ArchiveRecord, _ *SnapshotRecord) { a.Kind = Tar }},
+		{"tar without a root", func(a *ArchiveRecord, _ *SnapshotRecord) { a.Kind, a.Blocks, a.Files = Tar, nil, &Files{Entries: 1} }},
+		{"more files than entries", func(a *ArchiveRecord, _ *SnapshotRecord) {
+			a.Kind, a.Blocks, a.Files = Tar, nil, &Files{Entries: 2, Regular: 2, Folders: 1}
+		}},
+		{"tar of the head", func(a *ArchiveRecord, _ *SnapshotRecord) {
+			a.Kind, a.Blocks, a.Files, a.Partition = Tar, nil, &Files{Entries: 1, Folders: 1}, Head
+		}},
+		{"no kind", func(a *ArchiveRecord, _ *SnapshotRecord) { a.Kind = "zip" }},
+		{"no such part", func(a *ArchiveRecord, _ *SnapshotRecord) { a.Partition = -2 }},
+		{"nothing archived", func(_ *ArchiveRecord, s *SnapshotRecord) { s.Archives, s.Totals = nil, RecordTotals{} }},
+		{"a partition without a geometry", func(_ *ArchiveRecord, s *SnapshotRecord) { s.Archives[0].Partition = 1 }},
+		{"a choice without a geometry", func(_ *ArchiveRecord, s *SnapshotRecord) { s.Choice = &Choice{} }},
+		{"something skipped without a geometry", func(_ *ArchiveRecord, s *SnapshotRecord) { s.Skipped = []Skipped{{Partition: 1, Size: 1, Why: "swap"}} }},
 		{"archive without its own record", func(_ *ArchiveRecord, s *SnapshotRecord) { s.Archives[0].SHA256 = "" }},
 		{"wrong totals", func(_ *ArchiveRecord, s *SnapshotRecord) { s.Totals.StoredSize++ }},
 	}
@@ -165,7 +182,7 @@ func TestRecordsOfAnyContents(t *testing.T) {
 		a := sampleArchive()
 		a.Run, a.Archive, a.Key = text.Draw(t, "run"), text.Draw(t, "archive"), text.Draw(t, "key")
 		a.PlainSize, a.StoredSize = size.Draw(t, "plain"), size.Draw(t, "stored")
-		a.Partition = rapid.IntRange(0, 1<<20).Draw(t, "partition")
+		a.Partition = Part(rapid.IntRange(-1, 1<<20).Draw(t, "partition"))
 		a.Absent = rapid.SampledFrom([]Absent{"", AbsentListed, AbsentUnknown}).Draw(t, "absent")
 		if rapid.Bool().Draw(t, "encrypted") {
 			a.Recipients, a.Digest = []string{text.Draw(t, "recipient")}, ""
@@ -180,6 +197,10 @@ func TestRecordsOfAnyContents(t *testing.T) {
 		}
 		if diff := cmp.Diff(a, got); diff != "" {
 			t.Fatalf("archive record (-want +got):\n%s", diff)
+		}
+		a.Partition = Whole
+		if _, err := EncodeRecord(&a); err != nil {
+			t.Fatal(err)
 		}
 		s := SnapshotRecord{
 			Tool: "t", Run: "r", Key: text.Draw(t, "key"), Archives: []ArchiveRecord{a}, Totals: Sum([]ArchiveRecord{a}),
@@ -209,6 +230,11 @@ func FuzzDecodeRecord(f *testing.F) {
 	}
 	f.Add(data[:len(data)-sealSize])
 	s := sampleSnapshot(f)
+	if data, err = EncodeRecord(&s); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data[:len(data)-sealSize])
+	s = sampleTrees(f)
 	if data, err = EncodeRecord(&s); err != nil {
 		f.Fatal(err)
 	}
