@@ -23,12 +23,15 @@ func below() map[string][]string {
 		"awssim":       {},
 		"architecture": {},
 		"catalog":      {"runstate"},
+		"filesystem":   {"runstate"},
+		"partition":    {"block"},
 		"layout":       {"objstore", "codec", "block"},
-		"archive":      {"block", "codec"},
-		"workflow":     {"catalog", "runstate", "layout", "archive", "codec", "objstore", "block", "cost"},
+		"archive":      {"block", "codec", "filesystem"},
+		"workflow":     {"catalog", "runstate", "layout", "archive", "filesystem", "partition", "codec", "objstore", "block", "cost"},
 
 		"objstore/objstoretest": {"objstore"},
 		"catalog/catalogtest":   {"catalog"},
+		"filesystem/treetest":   {},
 
 		"aws":     {"runstate"},
 		"aws/s3":  {"aws", "objstore", "runstate"},
@@ -36,7 +39,7 @@ func below() map[string][]string {
 
 		"cli": {
 			"archive", "aws", "aws/ec2", "aws/s3", "awssim", "block", "catalog", "codec", "cost", "layout",
-			"objstore", "runstate", "ui", "workflow",
+			"filesystem", "objstore", "runstate", "ui", "workflow",
 		},
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -16,13 +17,15 @@ import (
 
 	"snap-to-s3/internal/awssim"
 	"snap-to-s3/internal/codec"
+	"snap-to-s3/internal/filesystem"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/ui"
 )
 
 // runDemo migrates two snapshots on the sandbox, one in each style of command
-// line, and proves that what is in the bucket is the disks.
+// line, and proves that what is in the bucket is the disks. One is stored as
+// files, where this process may mount.
 func runDemo(ctx context.Context, env Env) (err error) {
 	say := func(format string, args ...any) { fmt.Fprintf(env.Stdout, format+"\n", args...) }
 	started := time.Now()
@@ -44,11 +47,17 @@ func runDemo(ctx context.Context, env Env) (err error) {
 	say("# A sandbox of AWS on this machine: two snapshots of a 1 GiB disk with a partition and an ext4")
 	say("# filesystem, a bucket named %s. Volumes are %s. Nothing leaves 127.0.0.1.", sandboxBucket, devices)
 
-	say("\n# The first snapshot is tagged snap-to-s3=migrate. As new users write it:")
-	if err := s.show(ctx, env, "migrate", "--dd", "--all", "--bucket", sandboxBucket); err != nil {
+	first := []string{"migrate", "--all", "--bucket", sandboxBucket}
+	if filesystem.Usable() == nil {
+		say("\n# The first snapshot is tagged snap-to-s3=migrate. As new users write it; its files become a tar:")
+	} else {
+		say("\n# The first snapshot is tagged snap-to-s3=migrate. As new users write it (as root: without --dd, its files become a tar):")
+		first = slices.Insert(first, 1, "--dd")
+	}
+	if err := s.show(ctx, env, first...); err != nil {
 		return err
 	}
-	say("\n# The second has no tag and is named. As users of the first snap-to-s3 write it, still:")
+	say("\n# The second has no tag and is named. Its disk becomes an image. As users of the first snap-to-s3 write it, still:")
 	if err := s.show(ctx, env, "--migrate", "--dd", "--snapshots", s.ids[1], "--bucket", sandboxBucket); err != nil {
 		return err
 	}
@@ -58,7 +67,7 @@ func runDemo(ctx context.Context, env Env) (err error) {
 	for _, id := range s.ids {
 		say("%s  %s", id, pairs(s.sim.Tags(id)))
 	}
-	say("\n# Is what is in the bucket the disk, byte for byte? Asked of the programs that everybody has:")
+	say("\n# Is what is in the bucket the disk? Asked of the programs that everybody has:")
 	for _, o := range archives {
 		if err := s.prove(ctx, env, o); err != nil {
 			return err
@@ -106,22 +115,30 @@ func pairs(m map[string]string) string {
 	return strings.Join(out, "  ")
 }
 
-// prove fetches an archive and compares what it decodes to with the disk, by
-// the programs that everybody has, or by our own decoder where they are missing.
+// prove fetches an archive, and compares an image with the disk, or has tar list
+// the files: by the programs that everybody has, or by our own decoder where they
+// are missing.
 func (s *sandbox) prove(ctx context.Context, env Env, o awssim.Object) error {
 	program := strings.TrimPrefix(filepath.Ext(o.Key), ".")
 	if err := s.fetch(o); err != nil {
 		return err
 	}
-	file := filepath.Join(sandboxBucket, o.Key)
-	for _, name := range []string{"sh", "cmp", program} {
+	file, disk := filepath.Join(sandboxBucket, o.Key), filepath.Base(s.demo)
+	needs, check := "cmp", fmt.Sprintf("cmp - %s && echo equal", disk)
+	switch {
+	case strings.HasSuffix(o.Key, ".tar."+program):
+		needs, check = "tar", "tar -tv"
+	case strings.HasSuffix(o.Key, ".0.img."+program): // what lies before the first partition
+		check = fmt.Sprintf("cmp -n %s - %s && echo equal", o.Metadata[layout.MetaUncompressed], disk)
+	}
+	for _, name := range []string{"sh", needs, program} {
 		if _, err := exec.LookPath(name); err != nil {
 			return s.proveOurselves(env, file, program, name)
 		}
 	}
-	line := fmt.Sprintf("%s -dc %s | cmp - %s", program, hint.Quote(file), filepath.Base(s.demo))
-	fmt.Fprintf(env.Stdout, "$ %s && echo equal\n", line)
-	cmd := exec.CommandContext(ctx, "sh", "-c", line+" && echo equal")
+	line := fmt.Sprintf("%s -dc %s | %s", program, hint.Quote(file), check)
+	fmt.Fprintf(env.Stdout, "$ %s\n", line)
+	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, env.Stdout, env.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s is not the disk: %w", o.Key, err)
@@ -150,6 +167,9 @@ func (s *sandbox) fetch(o awssim.Object) (err error) {
 
 func (s *sandbox) proveOurselves(env Env, file, program, missing string) (err error) {
 	fmt.Fprintf(env.Stdout, "# %s is not installed here: our own decoder reads %s\n", missing, file)
+	if strings.HasSuffix(file, ".tar."+program) {
+		return s.listOurselves(env, file, program)
+	}
 	stored, err := os.Open(filepath.Join(s.dir, file))
 	if err != nil {
 		return fmt.Errorf("open the archive: %w", err)
@@ -166,15 +186,40 @@ func (s *sandbox) proveOurselves(env Env, file, program, missing string) (err er
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
 	want, got := sha256.New(), sha256.New()
-	if _, err := io.Copy(want, disk); err != nil {
-		return fmt.Errorf("read the demo disk: %w", err)
-	}
-	if _, err := io.Copy(got, plain); err != nil {
+	n, err := io.Copy(got, plain)
+	if err != nil {
 		return fmt.Errorf("decode %s: %w", file, err)
+	}
+	if _, err := io.CopyN(want, disk, n); err != nil {
+		return fmt.Errorf("read the demo disk: %w", err)
 	}
 	if !bytes.Equal(want.Sum(nil), got.Sum(nil)) {
 		return fmt.Errorf("%s is not the disk", file)
 	}
 	fmt.Fprintf(env.Stdout, "equal, by SHA-256 %x\n", got.Sum(nil))
 	return nil
+}
+
+// listOurselves prints the names in a tar.
+func (s *sandbox) listOurselves(env Env, file, program string) (err error) {
+	stored, err := os.Open(filepath.Join(s.dir, file))
+	if err != nil {
+		return fmt.Errorf("open the archive: %w", err)
+	}
+	defer func() { err = errors.Join(err, stored.Close()) }()
+	plain, err := codec.NewReader(program, stored)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, plain.Close()) }()
+	for names := tar.NewReader(plain); ; {
+		h, err := names.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", file, err)
+		}
+		fmt.Fprintf(env.Stdout, "%10d  %s\n", h.Size, ui.Visible(h.Name))
+	}
 }

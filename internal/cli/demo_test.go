@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"snap-to-s3/internal/filesystem"
 )
 
 // demoTime is what the README's reader waits at most, once it is built.
@@ -130,7 +132,7 @@ func runDemoProgram(t *testing.T, set func(*exec.Cmd), name string, args ...stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkDemo(t, string(out))
+		checkDemo(t, string(out), cmd.SysProcAttr == nil && filesystem.Usable() == nil)
 		if took <= demoTime {
 			return
 		}
@@ -138,16 +140,22 @@ func runDemoProgram(t *testing.T, set func(*exec.Cmd), name string, args ...stri
 	t.Errorf("it never ended within %s", demoTime)
 }
 
-func checkDemo(t *testing.T, text string) {
+func checkDemo(t *testing.T, text string, files bool) {
 	t.Helper()
-	for _, want := range []string{
-		"$ snap-to-s3 migrate --dd --all --bucket demo\n",
-		"$ snap-to-s3 --migrate --dd --snapshots snap-",
-		"snap-to-s3=migrated",
-		".img.zstd", ".img.lz4", "manifests/vol-",
-	} {
+	command, archives := "$ snap-to-s3 migrate --dd --all --bucket demo\n", []string{".img.zstd"}
+	if files {
+		command, archives = "$ snap-to-s3 migrate --all --bucket demo\n", []string{".0.img.zstd", ".1.tar.zstd"}
+	}
+	for _, want := range append(archives, command, ".img.lz4", "$ snap-to-s3 --migrate --dd --snapshots snap-",
+		"snap-to-s3=migrated", "manifests/vol-") {
 		if !strings.Contains(text, want) {
 			t.Errorf("it does not show %q", want)
+		}
+	}
+	if files {
+		_, after, ok := strings.Cut(text, ".1.tar.zstd' | tar -tv\n")
+		if !ok || !strings.HasPrefix(after, "drwxr-xr-x 0/0 ") || !strings.Contains(after, " ./srv/notes/2016.log\n") {
+			t.Errorf("tar does not list the files")
 		}
 	}
 	for _, codecName := range []string{"zstd", "lz4"} {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"snap-to-s3/internal/awssim"
+	"snap-to-s3/internal/filesystem"
 )
 
 // jsonLine is a line of --output json as any program would read it.
@@ -91,7 +92,8 @@ func TestJSONIsDocumented(t *testing.T) {
 	written := map[string]map[string]bool{}
 	for kind, v := range map[string]any{
 		"plan": jsonPlan{}, "object": jsonObject{}, "snapshot": jsonSnapshot{}, "note": jsonNote{},
-		"summary": jsonSummary{}, "version": versionInfo{}, "cost": jsonCost{}, "problem": jsonError{},
+		"partition": jsonPart{},
+		"summary":   jsonSummary{}, "version": versionInfo{}, "cost": jsonCost{}, "problem": jsonError{},
 	} {
 		written[kind] = map[string]bool{}
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
@@ -206,6 +208,15 @@ func TestJSONOutput(t *testing.T) {
 	unknown := w.run(append(migrate, "snap-00000000000000000")...)
 	if lines := check(unknown.jsonLines(t)); unknown.code != 1 || lines[len(lines)-1]["problem"] == nil {
 		t.Errorf("an unknown snapshot: %v", lines)
+	}
+	if filesystem.Usable() == nil { // a disk of which nothing is known is one partition
+		files := []string{"migrate", "--bucket", testBucket, "--output", "json", w.noisy(1<<20, awssim.SnapshotSpec{}).ID}
+		lines := check(w.ok(files...).jsonLines(t))
+		if lines[0]["plan"] != "raw" || lines[0]["partition"] != 0.0 || lines[0]["size"] != float64(1<<20) {
+			t.Errorf("partition: %v", lines[0])
+		}
+	} else {
+		seen["partition"] = true
 	}
 	version := w.ok("version", "--output", "json")
 	var v jsonLine

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -52,5 +53,31 @@ func (c *count) Set(s string) error {
 		return fmt.Errorf("must be %d to %d", c.min, c.max)
 	}
 	*c.value = n
+	return nil
+}
+
+// numbersVar defines a flag that may be repeated, and may have several numbers
+// with commas between them.
+func numbersVar(s *pflag.FlagSet, p *[]int, name, usage string) {
+	s.Var(&counts{p}, name, usage)
+}
+
+type counts struct{ values *[]int }
+
+// String is part of pflag.Value.
+func (c *counts) String() string { return "" }
+
+// Type is part of pflag.Value.
+func (c *counts) Type() string { return "N" }
+
+// Set is part of pflag.Value.
+func (c *counts) Set(s string) error {
+	for word := range strings.SplitSeq(s, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil {
+			return fmt.Errorf("not a whole number")
+		}
+		*c.values = append(*c.values, n)
+	}
 	return nil
 }

@@ -122,15 +122,16 @@ func newRoot(env Env, v verbs) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "snap-to-s3 VERB [FLAGS]",
 		Short: "Move EBS snapshots to S3",
-		Long: `snap-to-s3 moves EBS snapshots to S3: each becomes a compressed disk image that
-lz4 -d or zstd -d turns back into the disk, with no need of this program.
+		Long: `snap-to-s3 moves EBS snapshots to S3: each becomes a compressed tar of every
+partition, or an image of the disk, which tar, lz4, zstd and dd bring back with
+no need of this program.
 
-The predecessor's command lines (snap-to-s3 --migrate --dd ...) work unchanged.`,
+The predecessor's command lines (snap-to-s3 --migrate ...) work unchanged.`,
 		Example: `  # See it work, with no AWS account
   snap-to-s3 demo
 
   # What would be done and what it would cost; nothing is touched
-  snap-to-s3 migrate --dd --all --bucket backups.example.com --dry-run
+  snap-to-s3 migrate --all --bucket backups.example.com --dry-run
 
   # All that a verb can do
   snap-to-s3 migrate --help`,

@@ -11,31 +11,49 @@ import (
 func newMigrate(env Env, run func(context.Context, Env, MigrateOptions) error) *cobra.Command {
 	var f migrateFlags
 	cmd := &cobra.Command{
-		Use:   "migrate --dd --bucket NAME (--all | --one | SNAPSHOT...) [FLAGS]",
+		Use:   "migrate --bucket NAME (--all | --one | SNAPSHOT...) [FLAGS]",
 		Short: "Move snapshots to a bucket",
-		Long: `Store EBS snapshots in an S3 bucket as compressed disk images.
+		Long: `Store EBS snapshots in an S3 bucket: the files of each partition as a tar, or
+with --dd the whole disk as an image. Both are compressed; tar, lz4, zstd and dd
+bring them back.
 
 Each snapshot becomes a temporary volume on this instance, is read, compressed
 and uploaded; the volume is deleted. The snapshot itself stays. Its tag
 snap-to-s3 goes from "migrate" to "migrating" to "migrated", so that several
-machines can work on one list and a rerun goes on where the last one stopped.`,
+machines can work on one list and a rerun goes on where the last one stopped.
+
+A tar holds types, modes, owners, times to the nanosecond, hard links, devices,
+holes, extended attributes, ACLs and capabilities. Filesystems are mounted where
+nobody else sees them, after their journals were replayed. A partition without
+files that Linux can read (boot loaders, EFI without vfat) is stored as an image
+when it has at most 1 GiB; a larger one (LVM, RAID, LUKS) must be named with
+--raw-partition or --skip-partition. Swap is left out.`,
 		Example: `  # What would be done to all snapshots tagged snap-to-s3=migrate, and its cost
-  snap-to-s3 migrate --dd --all --bucket backups.example.com --dry-run
+  snap-to-s3 migrate --all --bucket backups.example.com --dry-run
 
   # Do it, four at a time, into a cold class, for no more than 20 dollars
-  snap-to-s3 migrate --dd --all --bucket backups.example.com \
+  snap-to-s3 migrate --all --bucket backups.example.com \
       --jobs 4 --storage-class DEEP_ARCHIVE --max-cost 20
 
-  # Two snapshots by name, whatever their tags say
+  # Two snapshots by name, whatever their tags say, as images of the disks
   snap-to-s3 migrate --dd --bucket backups.example.com \
       snap-0123456789abcdef0 snap-0fedcba9876543210
 
-  # The disk again, from the bucket
+  # A disk whose second partition is LVM, which becomes an image
+  snap-to-s3 migrate --bucket backups.example.com --raw-partition 2 \
+      snap-0123456789abcdef0
+
+  # The files again, from the bucket, as root
+  aws s3 cp "s3://backups.example.com/vol-.../... snap-....1.tar.zstd" - |
+      zstd -d | tar -x -p --numeric-owner --xattrs --xattrs-include='*' \
+      --acls -C FOLDER
+
+  # The disk again, of an image
   aws s3 cp "s3://backups.example.com/vol-.../... snap-....img.zstd" - |
       zstd -d | sudo dd bs=1M of=/dev/DEVICE
 
   # As the predecessor was called
-  snap-to-s3 --migrate --dd --all --bucket backups.example.com`,
+  snap-to-s3 --migrate --all --bucket backups.example.com`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o, err := f.options(args)
 			if err != nil {
@@ -58,6 +76,7 @@ type migrateFlags struct {
 	mountPoint, volumeType, spool, compression, partSize, maxCost   string
 	output, logFormat                                               string
 	level, streams, jobs                                            int
+	raw, skip                                                       []int
 }
 
 func (f *migrateFlags) define(cmd *cobra.Command) {
@@ -78,7 +97,9 @@ func (f *migrateFlags) define(cmd *cobra.Command) {
 		s.BoolVar(&f.overwrite, "overwrite", false, "replace what stands under the archive's key, whole or not")
 	})
 	group(cmd, "How", func(s *pflag.FlagSet) {
-		s.BoolVar(&f.dd, "dd", false, "an image of the entire volume; required in this version")
+		s.BoolVar(&f.dd, "dd", false, "an image of the entire volume, instead of the files of each partition")
+		numbersVar(s, &f.raw, "raw-partition", "take partition `N` as an image, not its files; may be repeated")
+		numbersVar(s, &f.skip, "skip-partition", "leave partition `N` out; may be repeated")
 		s.StringVar(&f.compression, "compression", "zstd", "`NAME` of the compression: zstd, or lz4 (which --migrate of old takes)")
 		levelVar(s, &f.level, "compression-level", 1, "`LEVEL`, 1 to 19 for zstd, 1 to 9 for lz4")
 		countVar(s, &f.jobs, "jobs", limits{1, maxJobs}, "`N` snapshots at once")
@@ -86,8 +107,8 @@ func (f *migrateFlags) define(cmd *cobra.Command) {
 		s.StringVar(&f.partSize, "part-size", "", "`SIZE` of every part, 5MiB to 5GiB (default: from the size of the volume)")
 		s.StringVar(&f.spool, "spool", "", "`FOLDER` where parts over 64 MiB wait, instead of in memory")
 		s.StringVar(&f.volumeType, "volume-type", "gp3", "`TYPE` of the temporary volumes: "+words(volumeTypes()))
-		s.StringVar(&f.mountPoint, "mount-point", "/mnt", "`FOLDER` for mounts; an image needs none")
-		s.BoolVar(&f.keepVolumes, "keep-temp-volumes", false, "leave the temporary volumes attached, and pay for them")
+		s.StringVar(&f.mountPoint, "mount-point", "/mnt", "`FOLDER` for mounts of kept volumes, and on kernels before 5.2 for all")
+		s.BoolVar(&f.keepVolumes, "keep-temp-volumes", false, "leave the temporary volumes attached and mounted, and pay for them")
 	})
 	group(cmd, "How far to go", func(s *pflag.FlagSet) {
 		s.BoolVar(&f.dryRun, "dry-run", false, "only say what would be done: sizes, requests, dollars; what stands in the bucket is not looked at")
@@ -97,7 +118,7 @@ func (f *migrateFlags) define(cmd *cobra.Command) {
 	group(cmd, "What is printed", func(s *pflag.FlagSet) {
 		s.StringVar(&f.output, "output", "text", "results as `FORM` text or json (one JSON object a line)")
 		s.StringVar(&f.logFormat, "log-format", "text", "log lines as `FORM` text or json")
-		s.BoolVarP(&f.verbose, "verbose", "v", false, "log every call to AWS")
+		s.BoolVarP(&f.verbose, "verbose", "v", false, "log every call to AWS, and which file is at hand")
 		s.BoolP("help", "h", false, "show this page")
 	})
 }

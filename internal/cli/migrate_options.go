@@ -14,6 +14,7 @@ import (
 
 	"snap-to-s3/internal/codec"
 	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/ui"
@@ -42,6 +43,9 @@ type MigrateOptions struct {
 	MountPoint       string // absolute
 	KeepTempVolumes  bool
 
+	Image  bool          // one image of the volume; else the files of each partition
+	Choice layout.Choice // of partitions; without Image
+
 	DryRun, Overwrite, FailFast bool
 	MaxCost                     cost.Money // 0: no limit
 
@@ -60,6 +64,8 @@ const (
 	// minPart and maxPart are S3's limits of a part of a multipart upload
 	// (S3 user guide, "Amazon S3 multipart upload limits").
 	minPart, maxPart = 5 << 20, 5 << 30
+	// maxPartition is the last number that a GPT of the size that tools take has.
+	maxPartition = 1024
 	// maxTagKey is EC2's limit of a tag's key (EC2 user guide, "Tag
 	// restrictions"), less the longest suffix that is put behind it.
 	maxTagKey = 128 - len("-mounted")
@@ -202,8 +208,9 @@ func (f *migrateFlags) encryption(o *MigrateOptions) error {
 }
 
 func (f *migrateFlags) method(o *MigrateOptions) error {
-	if !f.dd {
-		return usagef("", "archiving trees is not in this version; add --dd for an image")
+	o.Image = f.dd
+	if err := f.partitions(o); err != nil {
+		return err
 	}
 	if _, err := codec.New(f.compression, f.level); err != nil {
 		return usagef("", "--compression, --compression-level: %w", err)
@@ -231,6 +238,31 @@ func (f *migrateFlags) method(o *MigrateOptions) error {
 	}
 	if err != nil {
 		return usagef("make the folder first, on a disk with room for the parts", "--spool %q: %w", f.spool, bare(err))
+	}
+	return nil
+}
+
+// partitions are numbers as Linux has them.
+func (f *migrateFlags) partitions(o *MigrateOptions) error {
+	for _, list := range []struct {
+		flag    string
+		numbers []int
+		to      *[]int
+	}{{"--raw-partition", f.raw, &o.Choice.Raw}, {"--skip-partition", f.skip, &o.Choice.Skip}} {
+		if o.Image && len(list.numbers) > 0 {
+			return usagef("leave one of the two out", "%s and --dd: an image holds the whole disk", list.flag)
+		}
+		for _, n := range list.numbers {
+			if n < 1 || n > maxPartition {
+				return usagef("the number that Linux gives the partition", "%s %d: must be 1 to %d", list.flag, n, maxPartition)
+			}
+		}
+		*list.to = slices.Compact(slices.Sorted(slices.Values(list.numbers)))
+	}
+	for _, n := range o.Choice.Raw {
+		if slices.Contains(o.Choice.Skip, n) {
+			return usagef("leave one of the two out", "partition %d: --raw-partition and --skip-partition", n)
+		}
 	}
 	return nil
 }

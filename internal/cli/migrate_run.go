@@ -72,7 +72,10 @@ func (m *migrator) close() error {
 
 // argsForState is what the state file tells of this run: nothing in it is secret.
 func argsForState(o MigrateOptions) []string {
-	args := []string{"migrate", "--dd", "--bucket", o.Bucket, "--tag", o.Tag}
+	args := []string{"migrate", "--bucket", o.Bucket, "--tag", o.Tag}
+	if o.Image {
+		args = append(args, "--dd")
+	}
 	switch {
 	case o.All:
 		args = append(args, "--all")

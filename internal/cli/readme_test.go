@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"snap-to-s3/internal/awssim"
+	"snap-to-s3/internal/filesystem"
 )
 
 const (
@@ -69,8 +70,14 @@ func TestReadme(t *testing.T) {
 	seen := map[string]int{}
 	for _, lines := range readmeBlocks(t) {
 		t.Run(lines[0], func(t *testing.T) {
+			if needsRoot(lines[0]) && filesystem.Usable() != nil {
+				t.Skipf("%s: only root may mount", lines[0])
+			}
 			w := newReadmeWorld(t, lines)
 			for _, line := range lines {
+				if needsRoot(line) && filesystem.Usable() != nil {
+					t.Skipf("%s: only root may mount", line)
+				}
 				if w.sim.Tags(readmeSnapshot)["snap-to-s3"] == "migrated" && strings.Contains(line, "migrate ") {
 					w.nothingLeft()
 					w = newReadmeWorld(t, []string{line})
@@ -81,7 +88,7 @@ func TestReadme(t *testing.T) {
 		})
 	}
 	// The test itself must not run dry when the README is written anew.
-	for kind, least := range map[string]int{"make": 2, "demo": 1, "migrate": 6, "dry run": 1, "restore": 1, "aws": 1, "other": 2} {
+	for kind, least := range map[string]int{"make": 2, "demo": 1, "migrate": 6, "dry run": 1, "restore": 2, "aws": 1, "other": 2} {
 		if seen[kind] < least {
 			t.Errorf("%d lines of kind %q in README.md, want %d at least", seen[kind], kind, least)
 		}
@@ -92,8 +99,18 @@ func TestReadme(t *testing.T) {
 // bucket, and where a disk is brought back, its key and an empty device.
 type readmeWorld struct {
 	*world
-	s      subject
-	device string
+	s              subject
+	device, folder string
+}
+
+// tar is the key of the archive of the demo disk's partition.
+func (s subject) tar(codecName string) string {
+	return strings.Replace(s.key(codecName), ".img.", ".1.tar.", 1)
+}
+
+// needsRoot tells whether a line mounts: only root may.
+func needsRoot(line string) bool {
+	return strings.Contains(line, "$TAR") || strings.Contains(line, "migrate ") && !strings.Contains(line, "--dd") && !strings.Contains(line, "--help")
 }
 
 func newReadmeWorld(t *testing.T, lines []string) *readmeWorld {
@@ -102,17 +119,27 @@ func newReadmeWorld(t *testing.T, lines []string) *readmeWorld {
 	if strings.Contains(lines[0], "create-tags") {
 		delete(tags, "snap-to-s3")
 	}
-	w.s = w.noisy(9<<20, awssim.SnapshotSpec{ID: readmeSnapshot, Tags: tags, Description: "nightly of web-1"})
-	w.device = filepath.Join(w.dir, "device")
+	image := filepath.Join(w.dir, "disk.img")
+	if err := writeDemoImage(image); err != nil {
+		t.Fatal(err)
+	}
+	w.s = w.add(awssim.SnapshotSpec{Image: image, ID: readmeSnapshot, Tags: tags, Description: "nightly of web-1"})
+	w.device, w.folder = filepath.Join(w.dir, "device"), filepath.Join(w.dir, "folder")
+	if err := os.Mkdir(w.folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Mkdir(w.stateDir(), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	w.extra = []string{
 		"AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=false", "AWS_DEFAULT_REGION=us-east-1",
-		"KEY=" + w.s.key("zstd"), "DEVICE=" + w.device,
+		"KEY=" + w.s.key("zstd"), "DEVICE=" + w.device, "TAR=" + w.s.tar("zstd"), "FOLDER=" + w.folder,
 	}
-	if strings.Contains(strings.Join(lines, "\n"), "$KEY") {
+	switch all := strings.Join(lines, "\n"); {
+	case strings.Contains(all, "$KEY"):
 		w.ok("migrate", "--dd", "--all", "--bucket", testBucket)
+	case strings.Contains(all, "$TAR"):
+		w.ok("migrate", "--all", "--bucket", testBucket)
 	}
 	return w
 }
@@ -144,6 +171,11 @@ func (w *readmeWorld) types(line string) string {
 	case strings.Contains(line, "dd bs="):
 		w.isRestored()
 		return "restore"
+	case strings.Contains(line, "tar -x"):
+		if host, err := os.ReadFile(filepath.Join(w.folder, "etc", "hostname")); err != nil || string(host) != "demo.example.com\n" {
+			w.t.Errorf("%s: etc/hostname is %q, %v", line, host, err)
+		}
+		return "restore"
 	case strings.Contains(line, "migrate ") && !strings.Contains(line, "--help"):
 		codecName := "zstd"
 		if strings.Contains(line, "lz4") || strings.Contains(line, "--migrate") {
@@ -153,7 +185,15 @@ func (w *readmeWorld) types(line string) string {
 			w.t.Errorf("%s: the tag is %q", line, now)
 		}
 		w.s.Tags = tagged("Name", "web-1")
-		w.isArchived(w.s, w.s.key(codecName))
+		if strings.Contains(line, "--dd") {
+			w.isArchived(w.s, w.s.key(codecName))
+			return "migrate"
+		}
+		for _, key := range []string{w.s.tar(codecName), strings.Replace(w.s.key(codecName), ".img.", ".0.img.", 1)} {
+			if _, there := w.sim.Object(testBucket, key); !there {
+				w.t.Errorf("%s: no object %s", line, key)
+			}
+		}
 		return "migrate"
 	}
 	return "other"

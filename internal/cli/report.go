@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/ui"
 	"snap-to-s3/internal/workflow"
@@ -52,8 +55,12 @@ func (r *textReport) Plan(p workflow.PlanItem) {
 		}
 		return
 	}
-	r.say("%s  %9s  at most %9s stored  %s  %s once  %s", s.ID, ui.Bytes(s.Size), ui.Bytes(p.Bound),
-		plural(p.Cost.RequestCount, "request"), p.Cost.OneTime(), ui.Visible(p.Key))
+	each := ""
+	if p.Trees {
+		each = "  (one for each partition)"
+	}
+	r.say("%s  %9s  at most %9s stored  %s  %s once  %s%s", s.ID, ui.Bytes(s.Size), ui.Bytes(p.Bound),
+		plural(p.Cost.RequestCount, "request"), p.Cost.OneTime(), ui.Visible(p.Key), each)
 }
 
 // Cost implements workflow.Reporter.
@@ -62,6 +69,22 @@ func (r *textReport) Cost(t workflow.Totals) {
 	for _, line := range costLines(t.Cost) {
 		r.log.Info(line)
 	}
+}
+
+// Part implements workflow.Reporter.
+func (r *textReport) Part(p workflow.PartItem) {
+	attrs := []any{"snapshot", string(p.Snapshot)}
+	if p.Part != layout.Whole {
+		attrs = append(attrs, "partition", p.Part.String())
+	}
+	attrs = append(attrs, "content", cmp.Or(p.Content, "unknown"), "size", ui.Bytes(p.Size), "plan", string(p.Plan))
+	if p.Why != "" {
+		attrs = append(attrs, "why", p.Why)
+	}
+	if p.Plan == workflow.PlanFiles {
+		attrs = append(attrs, "entries", p.Entries, "files", p.Files, "bytes_of_files", p.Bytes)
+	}
+	r.log.Info("partition", attrs...)
 }
 
 // Object implements workflow.Reporter.
@@ -87,9 +110,9 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 	id := s.Snapshot.ID
 	switch s.Outcome {
 	case workflow.Migrated:
-		r.say("%s  migrated  %s read, %s stored in %s  %s", id, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed), ui.Visible(s.Key))
+		r.say("%s  migrated  %s read, %s stored in %s  %s", id, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed), archivesOf(s))
 	case workflow.Kept:
-		r.say("%s  kept      %s stored already  %s", id, ui.Bytes(s.Stored), ui.Visible(s.Key))
+		r.say("%s  kept      %s stored already  %s", id, ui.Bytes(s.Stored), archivesOf(s))
 	case workflow.Skipped:
 		r.say("%s  skipped   %s", id, ui.Visible(s.Err.Error()))
 	case workflow.Failed:
@@ -104,6 +127,32 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 			r.say("%*s  hint: %s", len(id), "", ui.Visible(next))
 		}
 	}
+}
+
+// archivesOf names the archives of a snapshot: by their key, or where there are
+// several by how they differ.
+func archivesOf(s workflow.SnapshotResult) string {
+	names := ""
+	if s.Entries > 0 {
+		names = plural(s.Entries, "name") + " in "
+	}
+	switch len(s.Keys) {
+	case 0:
+		return "no archive: there is nothing on the disk"
+	case 1:
+		return names + ui.Visible(s.Keys[0])
+	}
+	stem := s.Keys[0]
+	for _, key := range s.Keys[1:] {
+		for !strings.HasPrefix(key, stem) {
+			stem = stem[:len(stem)-1]
+		}
+	}
+	var ends []string
+	for _, key := range s.Keys {
+		ends = append(ends, key[len(stem):])
+	}
+	return names + ui.Visible(fmt.Sprintf("%s{%s}", stem, strings.Join(ends, ",")))
 }
 
 // plural is a number of things: "1 job", "2 jobs".

@@ -80,9 +80,23 @@ type jsonPlan struct {
 	Volume   snapshot.VolumeID `json:"volume"`
 	Size     int64             `json:"size"`
 	Key      string            `json:"key"`
+	Trees    bool              `json:"each_partition,omitempty"`
 	Bound    int64             `json:"stored_at_most"`
 	Cost     jsonCost          `json:"cost"`
 	Problem  *jsonError        `json:"problem,omitempty"`
+}
+
+type jsonPart struct {
+	jsonHead
+	Snapshot  snapshot.ID       `json:"snapshot"`
+	Partition int               `json:"partition"`
+	Content   string            `json:"content"`
+	Size      int64             `json:"size"`
+	Plan      workflow.PartPlan `json:"plan"`
+	Why       string            `json:"why,omitempty"`
+	Entries   int64             `json:"entries,omitempty"`
+	Files     int64             `json:"files,omitempty"`
+	FileBytes int64             `json:"file_bytes,omitempty"`
 }
 
 type jsonObject struct {
@@ -104,6 +118,8 @@ type jsonSnapshot struct {
 	Volume     snapshot.VolumeID `json:"volume"`
 	Outcome    workflow.Outcome  `json:"outcome"`
 	Key        string            `json:"key,omitempty"`
+	Keys       []string          `json:"keys,omitempty"`
+	Entries    int64             `json:"entries,omitempty"`
 	PlainSize  int64             `json:"plain_size"`
 	StoredSize int64             `json:"stored_size"`
 	Seconds    float64           `json:"seconds"`
@@ -149,12 +165,17 @@ func (r *jsonReport) Start(s snapshot.Snapshot, total int64) workflow.Task {
 
 // Plan implements workflow.Reporter.
 func (r *jsonReport) Plan(p workflow.PlanItem) {
-	r.line(jsonPlan{head("plan"), p.Snapshot.ID, p.Snapshot.VolumeID, p.Snapshot.Size, p.Key, p.Bound, costOf(p.Cost), jsonErr(p.Problem)})
+	r.line(jsonPlan{head("plan"), p.Snapshot.ID, p.Snapshot.VolumeID, p.Snapshot.Size, p.Key, p.Trees, p.Bound, costOf(p.Cost), jsonErr(p.Problem)})
 }
 
 // Cost implements workflow.Reporter: the summary repeats it.
 func (r *jsonReport) Cost(t workflow.Totals) {
 	r.log.Info("estimate", "snapshots", t.Snapshots, "bytes", t.Size, "one_time", t.Cost.OneTime().Decimal())
+}
+
+// Part implements workflow.Reporter.
+func (r *jsonReport) Part(p workflow.PartItem) {
+	r.line(jsonPart{head("partition"), p.Snapshot, int(p.Part), p.Content, p.Size, p.Plan, p.Why, p.Entries, p.Files, p.Bytes})
 }
 
 // Object implements workflow.Reporter.
@@ -177,8 +198,12 @@ func (r *jsonReport) Finished(s workflow.SnapshotResult) {
 	for _, err := range s.Left {
 		left = append(left, jsonLeftOf(err))
 	}
+	key := "" // of an image, or of a disk that is one filesystem
+	if len(s.Keys) == 1 {
+		key = s.Keys[0]
+	}
 	r.line(jsonSnapshot{
-		head("snapshot"), s.Snapshot.ID, s.Snapshot.VolumeID, s.Outcome, s.Key, s.Plain, s.Stored,
+		head("snapshot"), s.Snapshot.ID, s.Snapshot.VolumeID, s.Outcome, key, s.Keys, s.Entries, s.Plain, s.Stored,
 		s.Elapsed.Seconds(), jsonErr(s.Err), left,
 	})
 }

@@ -22,13 +22,14 @@ machine and nothing costs money.
 
 With a command, run it against the account and end with its exit code; without,
 stay up and print the environment to use. What was left behind is told at the
-end. As root volumes are attached as loop devices, else as plain files.`,
+end. As root volumes are attached as loop devices, else as plain files, of which
+only images can be made (migrate --dd).`,
 		Example: `  # A migration, end to end
-  snap-to-s3 sandbox -- snap-to-s3 migrate --dd --all --bucket demo
+  snap-to-s3 sandbox -- snap-to-s3 migrate --all --bucket demo
 
   # With a disk of your own as a snapshot
   snap-to-s3 sandbox --image disk.img -- \
-      snap-to-s3 migrate --dd --all --bucket demo
+      snap-to-s3 migrate --all --bucket demo
 
   # An account to play with from another shell
   snap-to-s3 sandbox`,

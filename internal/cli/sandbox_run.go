@@ -118,7 +118,7 @@ func runSandbox(ctx context.Context, env Env, o SandboxOptions) (err error) {
 		return s.run(ctx, env, o.Command)
 	}
 	s.printEnv(env.Stdout)
-	fmt.Fprintf(env.Stderr, "The sandbox is up: bucket %s; snapshots %s.\nSet the environment above in another shell and run: snap-to-s3 migrate --dd --all --bucket %s\nCtrl-C ends it.\n",
+	fmt.Fprintf(env.Stderr, "The sandbox is up: bucket %s; snapshots %s.\nSet the environment above in another shell and run: snap-to-s3 migrate --all --bucket %s\nCtrl-C ends it.\n",
 		sandboxBucket, strings.Join(s.ids, ", "), sandboxBucket)
 	<-ctx.Done()
 	return nil
@@ -196,7 +196,7 @@ func program(name string) (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", hint.Wrap(fmt.Errorf("run %s: %w", name, err), "for example: snap-to-s3 sandbox -- snap-to-s3 migrate --dd --all --bucket demo")
+		return "", hint.Wrap(fmt.Errorf("run %s: %w", name, err), "for example: snap-to-s3 sandbox -- snap-to-s3 migrate --all --bucket demo")
 	}
 	return path, nil
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/codec"
 	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/filesystem"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/runstate"
@@ -56,7 +58,9 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 		Tag: o.Tag, Bucket: o.Bucket, Codec: code, ToolVersion: version(),
 		VolumeType: o.VolumeType, KeepVolumes: o.KeepTempVolumes,
 		CheckVolume: func(s snapshot.Snapshot) error { return ec2.CheckVolumeType(o.VolumeType, s) },
-		Overwrite:   o.Overwrite, FailFast: o.FailFast, Jobs: o.Jobs, MaxCost: o.MaxCost,
+		Trees:       !o.Image, Choice: o.Choice,
+		Mounts:    workflow.Mounts{Folder: o.MountPoint, Plain: env.Getenv("SNAP_TO_S3_MOUNTS") == "plain"},
+		Overwrite: o.Overwrite, FailFast: o.FailFast, Jobs: o.Jobs, MaxCost: o.MaxCost,
 		Pricing: workflow.Pricing{Table: cost.Builtin(), Region: session.Config.Region},
 		Upload: workflow.Upload{
 			Streams: o.UploadStreams, PartSize: o.PartSize, SpoolDir: o.Spool,
@@ -86,6 +90,12 @@ func amazonsPrices(s *s3.Store, o MigrateOptions) bool {
 
 // wireVolumes adds what only a run that makes volumes needs.
 func (m *migrator) wireVolumes(ctx context.Context, env Env, o MigrateOptions) error {
+	if m.Trees {
+		if err := filesystem.Usable(); err != nil {
+			return hint.Wrap(fmt.Errorf("the files of a disk cannot be read: %w", err),
+				"run it as root (sudo), or take images of the disks with --dd")
+		}
+	}
 	instance, err := m.session.Instance(ctx)
 	if err != nil {
 		return err

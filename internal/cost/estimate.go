@@ -19,6 +19,7 @@ type MigrationJob struct {
 	Stored       int64  // bytes the archive will hardly exceed; 0: FullSize
 	Parts        int64  // of the archive at that size; 0: parts of 8 MiB
 	Tags         int64  // tags on the archive
+	Archives     int64  // objects that Stored is spread over; 0: 1
 }
 
 // Estimate is what one or more snapshots will cost at most, at list prices. The
@@ -121,7 +122,7 @@ const (
 	blockSize     = 512 << 10      // bytes
 	entryPerBlock = 64             // bytes of entries for a block of data
 	records       = 16 << 10       // bytes of both records, and of entries of no block
-	lookups       = 10             // requests that look for objects, before and after
+	lookups       = 10             // requests that look for the objects of an archive, before and after
 	extraRequests = 2              // beside the parts: create and complete
 	kib           = 1 << 10        // bytes
 	gibBytes      = int64(1) << 30 // bytes
@@ -190,6 +191,9 @@ func (j MigrationJob) filled() MigrationJob {
 	if j.Parts == 0 {
 		j.Parts = ceilDiv(j.Stored, defaultPart)
 	}
+	if j.Archives == 0 {
+		j.Archives = 1
+	}
 	if j.VolumeType == "" {
 		j.VolumeType = volumeType
 	}
@@ -255,9 +259,12 @@ func (b *bill) volume(j MigrationJob) {
 }
 
 func (b *bill) upload(j MigrationJob) {
-	archive := j.Parts + extraRequests
-	small := ceilDiv(j.entries(), defaultPart) + extraRequests + 2 // entries, two records
-	b.Parts, b.RequestCount, b.LargestArchive = j.Parts, archive+small+lookups, j.Stored
+	parts := j.Parts + j.Archives - 1 // the last part of each is not full
+	archive := parts + extraRequests*j.Archives
+	// Entries and a record of each, and the record of the snapshot.
+	small := ceilDiv(j.entries(), defaultPart) + j.Archives - 1 + (extraRequests+1)*j.Archives + 1
+	looks := lookups * j.Archives
+	b.Parts, b.RequestCount, b.LargestArchive = parts, archive+small+looks, j.Stored
 	if j.BucketRegion == "" {
 		b.missing = append(b.missing, absent{item{"", "store:"}, true})
 		return
@@ -265,12 +272,12 @@ func (b *bill) upload(j MigrationJob) {
 	put := item{j.BucketRegion, "s3:" + j.StorageClass + "-put"}
 	std := item{j.BucketRegion, "s3:" + standard + "-put"}
 	if classOf(j.StorageClass).partsAtStd {
-		b.Requests = b.of(put, 1).Plus(b.of(std, archive-1))
+		b.Requests = b.of(put, j.Archives).Plus(b.of(std, archive-j.Archives))
 	} else {
 		b.Requests = b.of(put, archive)
 	}
 	b.Requests = b.Requests.Plus(b.of(std, small)).
-		Plus(b.of(item{j.BucketRegion, "s3:" + j.StorageClass + "-get"}, lookups))
+		Plus(b.of(item{j.BucketRegion, "s3:" + j.StorageClass + "-get"}, looks))
 	if j.BucketRegion != j.Region {
 		b.Transfer = b.of(item{j.Region, "transfer:" + j.BucketRegion}, j.Stored+j.entries())
 	}

@@ -23,7 +23,9 @@ type Task struct {
 
 	mu     sync.Mutex
 	stage  string
-	passed int64 // bytes
+	passed int64  // bytes
+	files  int64  // names of a tree
+	at     string // the last of them
 	meter  meter
 }
 
@@ -44,6 +46,21 @@ func (t *Task) Add(bytes int64) {
 	t.passed += bytes
 }
 
+// Total says how much there is to be done in all, in bytes.
+func (t *Task) Total(bytes int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.total = bytes
+}
+
+// Files says that so many more names of a tree are through, the last of them at.
+func (t *Task) Files(more int64, at string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.files += more
+	t.at = Visible(at)
+}
+
 // Done takes the line away.
 func (t *Task) Done() { t.console.done(t) }
 
@@ -51,6 +68,8 @@ func (t *Task) Done() { t.console.done(t) }
 type status struct {
 	name, stage   string
 	passed, total int64 // bytes
+	files         int64
+	at            string // only where every call is logged, too
 	rate          float64
 }
 
@@ -61,7 +80,11 @@ func (t *Task) status(now time.Time) status {
 	if t.passed > 0 { // waiting for a volume is no slow transfer
 		rate = t.meter.observe(now, t.passed)
 	}
-	return status{name: t.name, stage: t.stage, passed: t.passed, total: t.total, rate: rate}
+	s := status{name: t.name, stage: t.stage, passed: t.passed, total: t.total, files: t.files, rate: rate}
+	if t.console.options.Level.Level() <= slog.LevelDebug {
+		s.at = t.at
+	}
+	return s
 }
 
 func (t *Task) filler() mpb.BarFiller {
@@ -84,6 +107,12 @@ func (s status) line(width int) string {
 	}
 	if rest := left(s.passed, s.total, s.rate); rest > 0 {
 		tail += "  " + Duration(rest) + " left"
+	}
+	if s.files > 0 {
+		tail += fmt.Sprintf("  %d names", s.files)
+	}
+	if s.at != "" {
+		tail += "  ./" + s.at
 	}
 	// "  [", "]  " and one column of air. The usual tail is allowed for, so that
 	// the bar does not change its size with every number.
@@ -122,6 +151,12 @@ func (t *Task) logLine(log *slog.Logger, now time.Time) {
 		if rest := left(s.passed, s.total, s.rate); rest > 0 {
 			attrs = append(attrs, "left", rest)
 		}
+	}
+	if s.files > 0 {
+		attrs = append(attrs, "entries", s.files)
+	}
+	if s.at != "" {
+		attrs = append(attrs, "path", s.at)
 	}
 	log.Info("progress", append(attrs, "elapsed", now.Sub(t.started))...)
 }

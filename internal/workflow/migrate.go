@@ -14,12 +14,13 @@ import (
 	"snap-to-s3/internal/codec"
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/runstate"
 	"snap-to-s3/internal/snapshot"
 )
 
-// Migrator moves snapshots into a bucket as images. All fields are set before
+// Migrator moves snapshots into a bucket, as images or as files. All fields are set before
 // Run and not changed after. Its memory is bounded for each of Jobs by the
 // ring of archive.WriteImage and (Streams + 1) × part size.
 type Migrator struct {
@@ -41,7 +42,10 @@ type Migrator struct {
 	Overwrite   bool
 	FailFast    bool
 	Jobs        int
-	MaxCost     cost.Money // 0: no limit
+	Trees       bool          // the files of each partition as a tar; else one image
+	Choice      layout.Choice // of partitions, for trees
+	Mounts      Mounts        // for trees
+	MaxCost     cost.Money    // 0: no limit
 	Pricing     Pricing
 	Upload      Upload
 
@@ -298,7 +302,7 @@ func (m *Migrator) migrateOne(ctx context.Context, s snapshot.Snapshot, req cata
 	defer cancel(nil)
 
 	j := &job{m: m, s: s, claim: claim, cancel: cancel, log: log, task: task, res: &res}
-	err = j.image(work)
+	err = j.run(work)
 	if err != nil && work.Err() != nil && !errors.Is(err, context.Cause(work)) {
 		// The claim was lost or the run interrupted: what failed then is only
 		// an echo.

@@ -29,7 +29,7 @@ func (m *Migrator) DryRun(ctx context.Context, sub Subject) (Summary, error) {
 			return sum, fmt.Errorf("list snapshots: %w", err)
 		}
 		item := PlanItem{
-			Snapshot: s, Key: m.name(s).ArchiveKey(), Bound: m.bound(s, s.Size),
+			Snapshot: s, Key: m.name(s, m.kind(), layout.Whole).ArchiveKey(), Trees: m.Trees, Bound: m.imageBound(s, s.Size),
 			Cost: m.estimate(s), Problem: m.usable(s),
 		}
 		m.Report.Plan(item)
@@ -91,14 +91,22 @@ func (m *Migrator) checkCost(e cost.Estimate) error {
 	return nil
 }
 
+// treeArchives is how many partitions a disk is taken to have that will be stored
+// as files: more than nearly all have. What each costs by itself is next to
+// nothing.
+const treeArchives = 8
+
 // estimate is what one snapshot will cost at most.
 func (m *Migrator) estimate(s snapshot.Snapshot) cost.Estimate {
-	bound := m.bound(s, s.Size)
+	bound := m.imageBound(s, s.Size)
 	tags, _ := layout.ObjectTags(s.Tags, m.Tag)
 	job := cost.MigrationJob{
 		Region: m.Pricing.Region, BucketRegion: m.Pricing.BucketRegion,
 		Size: s.Size, FullSize: s.FullSize, VolumeType: m.VolumeType,
 		StorageClass: m.Upload.StorageClass, Stored: bound, Tags: int64(len(tags)),
+	}
+	if m.Trees {
+		job.Archives = treeArchives
 	}
 	if plan, err := objstore.NewPlan(bound, m.Upload.PartSize, m.Upload.Limits); err == nil {
 		job.Parts = int64(plan.Parts(bound))
@@ -106,10 +114,10 @@ func (m *Migrator) estimate(s snapshot.Snapshot) cost.Estimate {
 	return m.Pricing.Table.Estimate(job)
 }
 
-// bound is what the archive of s will hardly exceed, in bytes: the blocks that
+// imageBound is what an image of s will hardly exceed, in bytes: the blocks that
 // the snapshot holds and 1 % for what cannot be compressed, and what the codec
 // makes of the zeros in a volume of plain bytes.
-func (m *Migrator) bound(s snapshot.Snapshot, plain int64) int64 {
+func (m *Migrator) imageBound(s snapshot.Snapshot, plain int64) int64 {
 	data := s.FullSize
 	if data == 0 || data > plain {
 		data = plain
@@ -136,9 +144,9 @@ func (m *Migrator) usable(s snapshot.Snapshot) error {
 	if err := m.CheckVolume(s); err != nil {
 		return err
 	}
-	bound := m.bound(s, s.Size)
+	bound := m.imageBound(s, s.Size)
 	if most := m.maxObject(); bound > most {
-		return hint.Wrap(fmt.Errorf("the image of %s can take %d bytes, the store holds %d in one object", s.ID, bound, most),
+		return hint.Wrap(fmt.Errorf("the archive of %s can take %d bytes, the store holds %d in one object", s.ID, bound, most),
 			"only a smaller snapshot fits")
 	}
 	_, err := objstore.NewPlan(bound, m.Upload.PartSize, m.Upload.Limits)
@@ -152,6 +160,14 @@ func (m *Migrator) maxObject() int64 {
 	return objstore.S3Limits().MaxObject
 }
 
-func (m *Migrator) name(s snapshot.Snapshot) layout.Name {
-	return layout.Name{Snapshot: s, Kind: layout.Image, Codec: m.Codec.Name()}
+func (m *Migrator) name(s snapshot.Snapshot, kind layout.Kind, p layout.Part) layout.Name {
+	return layout.Name{Snapshot: s, Kind: kind, Codec: m.Codec.Name(), Partition: p}
+}
+
+// kind is that of the archives that are asked for.
+func (m *Migrator) kind() layout.Kind {
+	if m.Trees {
+		return layout.Tar
+	}
+	return layout.Image
 }

@@ -26,6 +26,12 @@ type Volume interface {
 	block.Source
 	// ID is the volume's id.
 	ID() snapshot.VolumeID
+	// Device is the path of its block device, which may be mounted.
+	Device() string
+	// MarkMounted notes on the volume that partitions of it are about to be
+	// mounted: from then on the kernel may have written to them, and they serve no
+	// image any more.
+	MarkMounted(ctx context.Context, partitions string) error
 	// Release detaches and deletes the volume, or keeps it where that was
 	// asked for. Its error names what stays and the command that removes it;
 	// the run's state file holds that too. It replaces Close, must be called

@@ -7,6 +7,7 @@ import (
 
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/snapshot"
 )
@@ -20,6 +21,8 @@ type Reporter interface {
 	Cost(Totals)
 	// Start opens the progress of one snapshot; total is in bytes.
 	Start(s snapshot.Snapshot, total int64) Task
+	// Part is told what will be done with a part of a disk, before it is.
+	Part(PartItem)
 	// Object is told of an object once it stands in the bucket.
 	Object(ObjectResult)
 	// Finished is told how a snapshot came out.
@@ -31,19 +34,45 @@ type Reporter interface {
 
 // Task is the progress of one snapshot.
 type Task interface {
-	Stage(name string) // what is done now, for example "attaching volume"
-	Add(bytes int64)   // so many more bytes of the volume are through
-	Done()             // takes the line away; called once
+	Stage(name string)           // what is done now, for example "attaching volume"
+	Total(bytes int64)           // of what is to be read, now that it is known better
+	Add(bytes int64)             // so many more bytes are through
+	Files(more int64, at string) // so many more names of a tree are through, the last of them at
+	Done()                       // takes the line away; called once
 }
 
 // PlanItem says what a run would do with one snapshot.
 type PlanItem struct {
 	Snapshot snapshot.Snapshot
 	Key      string        // of the archive
+	Trees    bool          // there will be an archive like it for each partition
 	Bound    int64         // bytes the archive will hardly exceed
 	Cost     cost.Estimate // one-time and a month
 	Problem  error         // why it cannot be done; nil where it can
 }
+
+// PartItem is a part of a disk, and what is done with it.
+type PartItem struct {
+	Snapshot snapshot.ID
+	Part     layout.Part
+	Content  string // what a probe found there: "ext4", "swap"; "" for nothing known
+	Size     int64  // bytes
+	Plan     PartPlan
+	Why      string // of what is skipped or stored raw
+	// Of files:
+	Entries, Files, Bytes int64 // names; regular files; bytes of their contents
+}
+
+// PartPlan is what is done with a part of a disk.
+type PartPlan string
+
+// The plans for a part.
+const (
+	PlanFiles PartPlan = "files" // a tar
+	PlanRaw   PartPlan = "raw"   // an image of the part
+	PlanSkip  PartPlan = "skip"
+	PlanKept  PartPlan = "kept" // its archive is whole in the bucket already
+)
 
 // Totals is what all snapshots known at the start come to.
 type Totals struct {
@@ -87,9 +116,10 @@ const (
 type SnapshotResult struct {
 	Snapshot snapshot.Snapshot
 	Outcome  Outcome
-	Key      string // of its archive
-	Plain    int64  // bytes of the volume
-	Stored   int64  // bytes of the archive
+	Keys     []string // of its archives
+	Entries  int64    // names in its trees
+	Plain    int64    // bytes of the archives' contents
+	Stored   int64    // bytes of the archives
 	Elapsed  time.Duration
 	Left     []error // what could not be taken back, each with the command that does it
 	Err      error

@@ -5,57 +5,58 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"slices"
 
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
 )
 
-// found is what stands in the bucket before a volume is made.
+// found is what stands in the bucket under the names of an archive before it is
+// written.
 type found struct {
-	record    *layout.ArchiveRecord // of an archive that is whole; nil: one is to be written
-	committed bool                  // its snapshot record stands too
-	replace   map[string]string     // key → ETag of what may be replaced; a key that is missing: nothing stands there
+	record  *layout.ArchiveRecord // of an archive that is whole; nil: one is to be written
+	replace map[string]string     // key → ETag of what may be replaced; a key that is missing: nothing stands there
 }
 
-// lookUp finds out whether the archive is there already. An object under its
-// key that is not a whole archive of this snapshot is left alone, with an
-// error, unless it may be overwritten.
-func (j *job) lookUp(ctx context.Context) (found, error) {
+// lookUp finds out whether an archive is there already. An object under its key
+// that is not a whole archive of this snapshot is left alone, with an error,
+// unless it may be overwritten.
+func (j *job) lookUp(ctx context.Context, name layout.Name) (found, error) {
 	j.task.Stage("looking up")
 	f := found{replace: map[string]string{}}
-	info, there, err := j.stat(ctx, j.res.Key)
+	key := name.ArchiveKey()
+	info, there, err := j.stat(ctx, key)
 	if err != nil {
 		return f, err
 	}
-	name := j.name()
-	beside := []string{name.EntriesKey(), name.ArchiveRecordKey(), name.SnapshotRecordKey()}
 	switch {
 	case there && j.m.Overwrite:
-		f.replace[j.res.Key] = info.ETag
-	case there:
-		if f.record, err = j.wholeArchive(ctx, info); err != nil {
-			return f, err
-		}
-		if f.committed, err = j.committed(ctx, *f.record); f.committed || err != nil {
-			return f, err
-		}
-		beside = beside[2:]
-	}
-	for _, key := range beside {
-		info, there, err := j.stat(ctx, key)
-		if err != nil {
-			return f, err
-		}
-		if !there {
-			continue
-		}
-		if info.Metadata[layout.MetaRun] == "" && !j.m.Overwrite {
-			return f, inTheWay(j.m.Bucket, key, "is not of this tool")
-		}
 		f.replace[key] = info.ETag
+	case there:
+		f.record, err = j.wholeArchive(ctx, archiveRef{key, name.ArchiveRecordKey(), name.Kind}, info)
+		return f, err
+	}
+	for _, key := range []string{name.EntriesKey(), name.ArchiveRecordKey()} {
+		if f.replace[key], err = j.replaceable(ctx, key); err != nil {
+			return f, err
+		}
 	}
 	return f, nil
+}
+
+// replaceable is the ETag of an object of ours that is to be replaced, "" where
+// nothing stands. What is not ours is left alone.
+func (j *job) replaceable(ctx context.Context, key string) (string, error) {
+	info, there, err := j.stat(ctx, key)
+	if err != nil || !there {
+		return "", err
+	}
+	if info.Metadata[layout.MetaRun] == "" && !j.m.Overwrite {
+		return "", inTheWay(j.m.Bucket, key, "is not of this tool")
+	}
+	return info.ETag, nil
 }
 
 // stat is the store's, with "not there" as an answer.
@@ -76,11 +77,17 @@ func inTheWay(bucket, key, why string) error {
 		"look at it, then run again with --overwrite to replace it")
 }
 
+// archiveRef is where an archive and its record are meant to be.
+type archiveRef struct {
+	key, record string
+	kind        layout.Kind
+}
+
 // wholeArchive returns the record of the archive that info tells of, if the
 // two belong together and are this snapshot's.
-func (j *job) wholeArchive(ctx context.Context, info objstore.Info) (*layout.ArchiveRecord, error) {
-	refuse := func(why string) error { return inTheWay(j.m.Bucket, j.res.Key, why) }
-	body, err := j.read(ctx, j.name().ArchiveRecordKey())
+func (j *job) wholeArchive(ctx context.Context, ref archiveRef, info objstore.Info) (*layout.ArchiveRecord, error) {
+	refuse := func(why string) error { return inTheWay(j.m.Bucket, ref.key, why) }
+	body, err := j.read(ctx, ref.record)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return nil, refuse("has no archive record: another tool's, or left by a run that did not finish")
 	}
@@ -91,9 +98,9 @@ func (j *job) wholeArchive(ctx context.Context, info objstore.Info) (*layout.Arc
 	switch {
 	case err != nil:
 		return nil, refuse(fmt.Sprintf("its record cannot be read (%s)", oneLine(err)))
-	case rec.Snapshot != j.s.ID || rec.Archive != j.res.Key:
+	case rec.Snapshot != j.s.ID || rec.Archive != ref.key:
 		return nil, refuse(fmt.Sprintf("its record is of %s", rec.Snapshot))
-	case len(rec.Recipients) > 0 || rec.Kind != layout.Image:
+	case len(rec.Recipients) > 0 || rec.Kind != ref.kind:
 		return nil, refuse("its record is of another kind of archive")
 	case rec.StoredSize != info.Size || rec.Run != info.Metadata[layout.MetaRun] ||
 		info.CRC64NVME != "" && rec.CRC64NVME != "" && info.CRC64NVME != rec.CRC64NVME:
@@ -102,21 +109,56 @@ func (j *job) wholeArchive(ctx context.Context, info objstore.Info) (*layout.Arc
 	return &rec, nil
 }
 
-// committed tells whether the snapshot record of a whole archive stands.
-func (j *job) committed(ctx context.Context, rec layout.ArchiveRecord) (bool, error) {
-	body, err := j.read(ctx, j.name().SnapshotRecordKey())
-	if errors.Is(err, objstore.ErrNotExist) {
-		return false, nil
+// snapshotRecord is the record that commits the snapshot: what stands under its
+// key, and what is to stand there.
+type snapshotRecord struct {
+	j       *job
+	key     string
+	stands  *layout.SnapshotRecord // nil: none that can be read
+	replace string                 // ETag of what stands there
+}
+
+func (j *job) lookUpSnapshotRecord(ctx context.Context, kind layout.Kind) (*snapshotRecord, error) {
+	j.task.Stage("looking up")
+	r := &snapshotRecord{j: j, key: j.m.name(j.s, kind, layout.Whole).SnapshotRecordKey()}
+	var err error
+	if r.replace, err = j.replaceable(ctx, r.key); r.replace == "" || err != nil || j.m.Overwrite {
+		return r, err
+	}
+	body, err := j.read(ctx, r.key)
+	if errors.Is(err, objstore.ErrNotExist) { // gone meanwhile: the write notices
+		return r, nil
 	}
 	if err != nil {
-		return false, err
+		return r, err
 	}
 	got, err := layout.DecodeSnapshotRecord(body)
 	if err != nil {
-		j.log.Warn("snapshot record cannot be read, writing it again", "key", j.name().SnapshotRecordKey(), "err", err)
-		return false, nil
+		j.log.Warn("snapshot record cannot be read, writing it again", "key", r.key, "err", err)
+		return r, nil
 	}
-	return len(got.Archives) == 1 && got.Archives[0].SHA256 == rec.SHA256, nil
+	r.stands = &got
+	return r, nil
+}
+
+// says tells whether the record that stands says the same of the archives.
+func (r *snapshotRecord) says(want layout.SnapshotRecord) bool {
+	return r.stands != nil && r.stands.Snapshot.ID == r.j.s.ID &&
+		slices.EqualFunc(r.stands.Archives, want.Archives, func(a, b layout.ArchiveRecord) bool { return a.SHA256 == b.SHA256 }) &&
+		sameChoice(r.stands.Choice, want.Choice) &&
+		reflect.DeepEqual(r.stands.Skipped, want.Skipped)
+}
+
+// put stores the record unless it stands already.
+func (r *snapshotRecord) put(ctx context.Context, rec layout.SnapshotRecord) error {
+	if r.says(rec) {
+		return nil
+	}
+	j := r.j
+	j.task.Stage("committing")
+	rec.Tool, rec.Run, rec.Key = j.tool(), j.m.Run, r.key
+	rec.Snapshot, rec.Totals = layout.Describe(j.s), layout.Sum(rec.Archives)
+	return j.putRecord(ctx, r.key, &rec, RoleSnapshotRecord, r.replace)
 }
 
 // read returns a record's bytes.

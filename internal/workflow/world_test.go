@@ -47,6 +47,8 @@ type world struct {
 	image  string // every snapshot's disk
 	disk   []byte
 
+	marked string // what the last volume was marked as mounted with
+
 	mu   sync.Mutex
 	live map[snapshot.VolumeID]bool
 	made int
@@ -326,6 +328,14 @@ type volume struct {
 }
 
 func (v *volume) ID() snapshot.VolumeID { return v.id }
+func (v *volume) Device() string        { return v.w.image }
+
+func (v *volume) MarkMounted(ctx context.Context, partitions string) error {
+	return v.w.points.do(ctx, "volume mark mounted", func() error {
+		v.w.marked = partitions
+		return nil
+	})
+}
 
 func (v *volume) ReadAt(ctx context.Context, p []byte, off int64) (n int, err error) {
 	// By place: the readers are many, and come in any order.
@@ -364,6 +374,7 @@ type report struct {
 	notes         []string
 	plans         []workflow.PlanItem
 	totals        []workflow.Totals
+	parts         []workflow.PartItem
 }
 
 func (r *report) keep(change func()) {
@@ -373,6 +384,7 @@ func (r *report) keep(change func()) {
 }
 
 func (r *report) Plan(p workflow.PlanItem) { r.keep(func() { r.plans = append(r.plans, p) }) }
+func (r *report) Part(p workflow.PartItem) { r.keep(func() { r.parts = append(r.parts, p) }) }
 func (r *report) Cost(t workflow.Totals)   { r.keep(func() { r.totals = append(r.totals, t) }) }
 func (r *report) Object(o workflow.ObjectResult) {
 	r.keep(func() { r.objects = append(r.objects, o) })
@@ -403,5 +415,9 @@ func (r *report) lefts() []error {
 type task struct{ r *report }
 
 func (t *task) Stage(string) {}
+func (t *task) Total(int64)  {}
 func (t *task) Add(int64)    {}
-func (t *task) Done()        { t.r.keep(func() { t.r.done++ }) }
+
+func (t *task) Files(int64, string) {}
+
+func (t *task) Done() { t.r.keep(func() { t.r.done++ }) }

@@ -129,7 +129,7 @@ func (t *volume) openDevice(ctx context.Context) error {
 		if last = wrongSize(source, t.request.Snapshot.Size); last != "" {
 			return false, source.Close()
 		}
-		t.Source = source
+		t.Source, t.node = source, path
 		return true, nil
 	})
 	if still := late(err, "device %s of volume %s did not answer within %s", path, t.id, v.cfg.Timing.DeviceWait); still != nil && silent {

@@ -37,9 +37,10 @@ type volume struct {
 	missing      time.Time // since when EC2 does not know id
 	misses       int       // looks since then; 0: it knows
 	deleteAsked  bool
-	elsewhere    bool // someone has attached it to another instance
-	letter       byte // of the device name, reserved; 0: none
-	device       string
+	elsewhere    bool   // someone has attached it to another instance
+	letter       byte   // of the device name, reserved; 0: none
+	device       string // the name it is attached at
+	node         string // path of its device
 	attachAsked  time.Time
 	detachAsked  time.Time
 	made, joined *runstate.Intent // volume and attachment in the state file
@@ -51,6 +52,23 @@ var _ workflow.Volume = (*volume)(nil)
 
 // ID implements workflow.Volume.
 func (t *volume) ID() snapshot.VolumeID { return t.id }
+
+// Device implements workflow.Volume.
+func (t *volume) Device() string { return t.node }
+
+// MarkMounted implements workflow.Volume.
+func (t *volume) MarkMounted(ctx context.Context, partitions string) error {
+	callCtx, cancel := t.call(ctx)
+	defer cancel()
+	got, err := t.look(callCtx)
+	if err == nil {
+		err = t.otherOwner(got)
+	}
+	if err == nil {
+		err = setTags(callCtx, t.volumes.client, string(t.id), map[string]string{t.volumes.cfg.Tag + "-mounted": partitions})
+	}
+	return explain(ctx, err, fmt.Sprintf("tag volume %s as mounted", t.id))
+}
 
 // look describes the volume and keeps account of how long EC2 has not known it.
 func (t *volume) look(ctx context.Context) (types.Volume, error) {

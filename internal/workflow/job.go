@@ -1,0 +1,163 @@
+package workflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"snap-to-s3/internal/block"
+	"snap-to-s3/internal/catalog"
+	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/layout"
+	"snap-to-s3/internal/snapshot"
+)
+
+// job is the work on one claimed snapshot.
+type job struct {
+	m      *Migrator
+	s      snapshot.Snapshot
+	claim  *catalog.Claim
+	cancel context.CancelCauseFunc // ends the work, for example when the volume is lost
+	log    *slog.Logger
+	task   Task
+	res    *SnapshotResult
+
+	once, noise sync.Once // notes that are of all archives of the snapshot
+}
+
+func (j *job) left(err error) {
+	j.res.Left = append(j.res.Left, err)
+}
+
+// part is one archive of the snapshot.
+type part struct {
+	name  layout.Name
+	plain int64 // bytes: of the volume or partition, or of the files
+	bound int64 // bytes that the archive will hardly exceed
+	// header is what the first row of the entries tells beside the names.
+	header layout.EntriesHeader
+	found  found
+	// write writes the archive and its rows.
+	write func(ctx context.Context, w io.Writer, rows *layout.EntriesWriter) (written, error)
+	// read is called once all is read, whatever came of it; it may be nil.
+	read func()
+}
+
+// written is what an archive has come to.
+type written struct {
+	plain, stored int64
+	digest        [32]byte
+	blocks        *layout.Blocks // images
+	files         *layout.Files  // tars
+}
+
+func (p *part) key() string { return p.name.ArchiveKey() }
+
+// run makes the snapshot's archives objects, and commits it: each archive with
+// its entries and its record, then the snapshot record, then the tag, each only
+// after the one before it stands and while the claim is still ours.
+func (j *job) run(ctx context.Context) error {
+	stored, err := j.image, error(nil)
+	if j.m.Trees {
+		stored = j.trees
+	}
+	if err = stored(ctx); err != nil {
+		return err
+	}
+	j.task.Stage("tagging")
+	if err := j.claim.Check(ctx); err != nil {
+		return err
+	}
+	// All is stored. An interrupt from here on must not leave the tag half way,
+	// and to go on takes no longer than to go back.
+	clean, cancel := j.m.cleanup(ctx)
+	defer cancel()
+	return j.claim.Complete(clean, catalog.Migrated)
+}
+
+// replacing is called right before an object that stands is replaced by an
+// archive. From then on the value before may be a lie: "migrated" would point to
+// an archive that is no more. "migrate" makes a rerun look again.
+func (j *job) replacing(ctx context.Context) error {
+	if err := j.claim.Check(ctx); err != nil {
+		return err
+	}
+	return j.claim.SetBefore(ctx, catalog.Migrate)
+}
+
+// volume makes the temporary volume. release gives it back, once.
+func (j *job) volume(ctx context.Context) (vol Volume, release func(), err error) {
+	vol, err = j.m.Volumes.Open(ctx, j.cancel, VolumeRequest{
+		Snapshot: j.s, Type: j.m.VolumeType, Keep: j.m.KeepVolumes,
+		Owner: j.claim.Owner(), Log: j.log, Step: j.task.Stage,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	released := false
+	return vol, func() {
+		if released {
+			return
+		}
+		released = true
+		j.task.Stage("releasing volume")
+		clean, cancel := j.m.cleanup(ctx)
+		defer cancel()
+		if err := vol.Release(clean); err != nil {
+			j.left(err)
+		}
+	}, nil
+}
+
+// store writes one archive, its entries and its record.
+func (j *job) store(ctx context.Context, p *part) (rec *layout.ArchiveRecord, err error) {
+	up, err := j.begin(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			j.task.Stage("taking back")
+			up.abort(ctx)
+		}
+	}()
+	j.task.Stage("copying" + spaced(p.name.Partition))
+	started := time.Now()
+	w, err := p.write(ctx, up.archive, up.rows)
+	if err != nil {
+		return nil, err
+	}
+	j.log.Info("read and compressed", "key", p.key(), "bytes", w.plain, "stored_bytes", w.stored, "elapsed", time.Since(started))
+	if p.read != nil {
+		p.read()
+	}
+	if err := up.finishRows(w); err != nil {
+		return nil, err
+	}
+	return up.commit(ctx, w)
+}
+
+// spaced is a part of a disk behind a word.
+func spaced(p layout.Part) string {
+	if p == layout.Whole {
+		return ""
+	}
+	return " " + p.String()
+}
+
+// kept tells of an archive that stands already.
+func (j *job) kept(key string) {
+	j.m.Report.Note(j.s.ID, fmt.Sprintf("s3://%s/%s is whole already: kept", j.m.Bucket, key))
+}
+
+// readHint adds the next step to an error in reading a volume.
+func readHint(err error) error {
+	if _, ok := errors.AsType[*block.ReadError](err); ok {
+		return hint.Wrap(err, "run the command again, which reads a fresh volume; where it fails at the same place, the snapshot itself cannot be read: ask AWS support")
+	}
+	return err
+}
