@@ -9,7 +9,7 @@ count=0
 while IFS=: read -r file target; do
 	count=$((count + 1))
 	echo "== $(dirname "$file") $target"
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "./$(dirname "$file")"
+	go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 10x "./$(dirname "$file")"
 done < <(grep -roP --include='*_test.go' '^func \KFuzz\w+(?=\(f \*testing\.F\))' internal | sort)
 [ "$count" -gt 0 ] || { echo "no fuzz targets found" >&2; exit 1; }
 echo "$count targets, $time each"

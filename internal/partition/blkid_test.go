@@ -57,8 +57,10 @@ func TestContentAsBlkid(t *testing.T) {
 		"swap":                {mib, []string{"mkswap", "-q", "-L", "s"}, "", Content{Type: "swap", BlockSize: 4096}},
 		"swap 64 KiB":         {mib, []string{"mkswap", "-q", "-p", "65536"}, "", Content{Type: "swap", BlockSize: 65536}},
 		"luks1":               {4 * mib, []string{"cryptsetup", "-q", "luksFormat", "--type", "luks1", "--pbkdf-force-iterations", "1000"}, "secret", Content{Type: "crypto_LUKS"}},
-		"luks2": {20 * mib, []string{"cryptsetup", "-q", "luksFormat", "--type", "luks2", "--label", "l",
-			"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}, "secret", Content{Type: "crypto_LUKS"}},
+		"luks2": {20 * mib, []string{
+			"cryptsetup", "-q", "luksFormat", "--type", "luks2", "--label", "l",
+			"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
+		}, "secret", Content{Type: "crypto_LUKS"}},
 		"lvm": {8 * mib, []string{"lvm", "pvcreate", "-q", "-y", "--config", pv}, "", Content{Type: "LVM2_member"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -78,9 +78,7 @@ type gptSpec struct {
 	old          int64 // the size of the disk when it was made; 0: size
 }
 
-const guidText = "00112233-4455-6677-8899-aabbccddeeff"
-
-// guidBytes is guidText on a disk.
+// guidBytes is 00112233-4455-6677-8899-aabbccddeeff on a disk.
 func guidBytes() []byte {
 	return []byte{0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff}
 }

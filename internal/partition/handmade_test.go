@@ -108,27 +108,42 @@ func TestHandmadeContent(t *testing.T) {
 			le(8, 36, pages).text(108, idBytes()).text(124, "f\x002\x00"), Content{Type: "f2fs", UUID: idText, Label: "f2", BlockSize: 4096}, ""},
 		"jfs": {32 << 10, blank(512).text(0, "JFS1").le(4, 4, 1).le(8, 8, size/512).le(4, 16, 4096).le(2, 20, 12).le(2, 22, 3).
 			le(4, 24, 512).le(2, 28, 9).text(136, idBytes()).text(152, "j"), Content{Type: "jfs", UUID: idText, Label: "j", BlockSize: 4096}, ""},
-		"reiserfs": {64 << 10, blank(512).le(4, 0, pages).le(4, 12, 18).le(2, 44, 4096).text(52, "ReIsEr2Fs").text(84, idBytes()).text(100, "r"),
-			Content{Type: "reiserfs", UUID: idText, Label: "r", BlockSize: 4096}, ""},
+		"reiserfs": {
+			64 << 10, blank(512).le(4, 0, pages).le(4, 12, 18).le(2, 44, 4096).text(52, "ReIsEr2Fs").text(84, idBytes()).text(100, "r"),
+			Content{Type: "reiserfs", UUID: idText, Label: "r", BlockSize: 4096},
+			"",
+		},
 		"iso9660": {32 << 10, iso(), Content{Type: "iso9660", UUID: "2024-01-02-03-04-05-07", Label: "A VOLUME", BlockSize: 2048}, ""},
-		"squashfs": {0, blank(96).text(0, "hsqs").le(4, 4, 7).le(4, 12, 131072).le(2, 22, 17).le(2, 28, 4).le(8, 40, 12345),
-			Content{Type: "squashfs", BlockSize: 131072, Used: 12345, Files: 7}, ""},
+		"squashfs": {
+			0, blank(96).text(0, "hsqs").le(4, 4, 7).le(4, 12, 131072).le(2, 22, 17).le(2, 28, 4).le(8, 40, 12345),
+			Content{Type: "squashfs", BlockSize: 131072, Used: 12345, Files: 7},
+			"",
+		},
 		"exfat": {0, exfat(), Content{Type: "exfat", UUID: "1234-ABCD", BlockSize: 4096}, ""},
-		"swap big endian": {0, blank(4096).be(4, 1024, 1).be(4, 1028, pages-1).text(1036, idBytes()).text(4086, "SWAPSPACE2"),
-			Content{Type: "swap", UUID: idText, BlockSize: 4096}, ""},
+		"swap big endian": {
+			0, blank(4096).be(4, 1024, 1).be(4, 1028, pages-1).text(1036, idBytes()).text(4086, "SWAPSPACE2"),
+			Content{Type: "swap", UUID: idText, BlockSize: 4096},
+			"",
+		},
 		"suspended": {0, blank(4096).text(4086, "S1SUSPEND\x00"), Content{Type: "swsuspend", BlockSize: 4096}, ""},
 		"zfs":       {0, zfsLabel(), Content{Type: "zfs_member", UUID: "72623859790382856", Label: "tank"}, ""},
-		"bcache": {4096, blank(4096).le(8, 8, 8).le(8, 16, 1).text(24, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81").text(40, idBytes()),
-			Content{Type: "bcache", UUID: idText}, ""},
+		"bcache": {
+			4096, blank(4096).le(8, 8, 8).le(8, 16, 1).text(24, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81").text(40, idBytes()),
+			Content{Type: "bcache", UUID: idText},
+			"",
+		},
 		"raid 1.0":              {size - 8192, raid(size - 8192), member, ""},
 		"raid 1.1":              {0, raid(0), member, ""},
 		"raid 1.2":              {4096, raid(4096), member, ""},
 		"raid 0.90":             {size - 65536, oldRAID(binary.LittleEndian), Content{Type: "linux_raid_member", UUID: idText}, ""},
 		"raid 0.90, big endian": {size - 65536, oldRAID(binary.BigEndian), Content{Type: "linux_raid_member", UUID: idText}, ""},
 		"raid of another place": {4096, raid(0), Content{}, ""},
-		"ntfs": {0, blank(512).text(0, "\xeb\x52\x90NTFS    ").le(2, 11, 512).text(13, "\x08").text(21, "\xf8").le(8, 40, size/512-1).
-			le(8, 48, 4).le(8, 56, 2).text(64, "\xf6\x00\x00\x00\x01").le(8, 72, 0x0102030405060708).text(510, "\x55\xaa"),
-			Content{Type: "ntfs", UUID: "0102030405060708", BlockSize: 4096}, "nothing: it wants a master file table"},
+		"ntfs": {
+			0, blank(512).text(0, "\xeb\x52\x90NTFS    ").le(2, 11, 512).text(13, "\x08").text(21, "\xf8").le(8, 40, size/512-1).
+				le(8, 48, 4).le(8, 56, 2).text(64, "\xf6\x00\x00\x00\x01").le(8, 72, 0x0102030405060708).text(510, "\x55\xaa"),
+			Content{Type: "ntfs", UUID: "0102030405060708", BlockSize: 4096},
+			"nothing: it wants a master file table",
+		},
 		"bitlocker": {0, blank(512).text(0, "\xeb\x58\x90-FVE-FS-").le(2, 11, 512).text(13, "\x08").le(2, 14, 32).text(16, "\x02").text(21, "\xf8").
 			le(4, 32, size/512).le(4, 36, 16).text(82, "FAT32   ").text(510, "\x55\xaa"), Content{}, "BitLocker"},
 		"noise at ext's magic": {1024, record(bytes.Repeat([]byte{0x53, 0xef}, 512)), Content{}, ""},

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"testing"
 
@@ -28,6 +29,12 @@ func btrfs(size int64) record {
 	r := blank(btrfsSuperSize).text(0x20, idBytes()).le(8, 0x30, btrfsSuper).text(0x40, btrfsMagic).le(8, 0x48, 7).le(8, 0x70, uint64(size)).
 		le(8, 0x88, 2).le(4, 0x90, 4096).le(4, 0x94, 16384).le(8, 0xd1, uint64(size)).text(0x12b, secret)
 	return r.le(4, 0, uint64(crc32c(r[0x20:])))
+}
+
+// lvm is the label of a physical volume, for sector 1.
+func lvm() record {
+	r := blank(512).text(0, "LABELONE").le(8, 8, 1).le(4, 20, 32).text(24, "LVM2 001").text(32, "abcdefABCDabcdABCDabcdABCD123456")
+	return r.le(4, 16, uint64(^crc32.Update(^uint32(0xf597a6cf), crc32.IEEETable, r[20:])))
 }
 
 func fat(size int64) record {
@@ -75,16 +82,22 @@ func TestTables(t *testing.T) {
 		"gpt, primary checksum": {two(diskSize, 512).image().put(512+40, junk()), both, "(wrong checksum of the header)"},
 		"gpt, primary entries":  {two(diskSize, 512).image().put(1024+100, junk()), both, "(wrong checksum of the entries)"},
 		"gpt, backup header":    {two(diskSize, 512).image().put(last*512, junk()), both, ""},
-		"gpt, grown": {func() *image { s := two(diskSize, 512); s.old = 60 * mib; return s.image() }(), both,
-			"the backup GPT is not at the end of the disk"},
-		"gpt, grown, primary header": {func() *image { s := two(diskSize, 512); s.old = 60 * mib; return s.image().put(512, junk()) }(), both,
-			"its backup at sector 122879 was read"},
-		"gpt, grown, primary entries": {func() *image {
-			s := two(diskSize, 512)
-			s.old = 60 * mib
-			return s.image().put(0, blank(512)).put(1024, junk())
-		}(),
-			"", "neither a GPT nor an MBR at its beginning"},
+		"gpt, grown": {
+			func() *image { s := two(diskSize, 512); s.old = 60 * mib; return s.image() }(), both,
+			"the backup GPT is not at the end of the disk",
+		},
+		"gpt, grown, primary header": {
+			func() *image { s := two(diskSize, 512); s.old = 60 * mib; return s.image().put(512, junk()) }(), both,
+			"its backup at sector 122879 was read",
+		},
+		"gpt, grown, primary entries": {
+			func() *image {
+				s := two(diskSize, 512)
+				s.old = 60 * mib
+				return s.image().put(0, blank(512)).put(1024, junk())
+			}(),
+			"", "neither a GPT nor an MBR at its beginning",
+		},
 		"gpt, grown, entries, odd MBR": {func() *image {
 			s := two(diskSize, 512)
 			s.old = 60 * mib
@@ -98,30 +111,44 @@ func TestTables(t *testing.T) {
 		"gpt, hybrid":          {two(diskSize, 512).image().put(0, mbrSector(1, linux(65536, 32768), mbrEntry{kind: 0xee, start: 1, count: 2047})), both, "a hybrid"},
 		"gpt, replaced by MBR": {two(diskSize, 512).image().put(0, mbrSector(1, linux(4096, 8))), "mbr 512 2097152: 1p 4096+8 ", "the MBR was read, as Linux does"},
 		"gpt, contents":        {two(diskSize, 512).image().put(32*mib+1024, ext(16*mib)), "gpt 512 1048576: 3p 2048+32768 , 1p 65536+32768 ext2", ""},
-		"gpt, content too large": {two(diskSize, 512).image().put(32*mib+1024, ext(17*mib)), both,
-			"partition 1: there is a superblock of ext2 with 17408 blocks of 1024 bytes, more than there is room for"},
-		"gpt, two contents": {two(diskSize, 512).image().put(32*mib+1024, ext(16*mib)).put(32*mib+btrfsSuper, btrfs(16*mib)), both,
-			"partition 1: there are signs of ext2 and of btrfs"},
-		"gpt, RAID over a filesystem": {two(diskSize, 512).image().put(32*mib+1024, ext(8*mib)).put(48*mib-8192, raid(16*mib-8192)),
-			"gpt 512 1048576: 3p 2048+32768 , 1p 65536+32768 linux_raid_member", ""},
+		"gpt, content too large": {
+			two(diskSize, 512).image().put(32*mib+1024, ext(17*mib)), both,
+			"partition 1: there is a superblock of ext2 with 17408 blocks of 1024 bytes, more than there is room for",
+		},
+		"gpt, two contents": {
+			two(diskSize, 512).image().put(32*mib+1024, ext(16*mib)).put(32*mib+btrfsSuper, btrfs(16*mib)), both,
+			"partition 1: there are signs of ext2 and of btrfs",
+		},
+		"gpt, RAID over a filesystem": {
+			two(diskSize, 512).image().put(32*mib+1024, ext(8*mib)).put(48*mib-8192, raid(16*mib-8192)),
+			"gpt 512 1048576: 3p 2048+32768 , 1p 65536+32768 linux_raid_member", "",
+		},
 		"gpt, empty":                     {gptSpec{size: diskSize, sector: 512}.image(), "gpt 512 0:", ""},
 		"gpt, empty, beside btrfs":       {gptSpec{size: diskSize, sector: 512}.image().put(btrfsSuper, btrfs(diskSize)), "none 512 0: 0p 0+131072 btrfs", "without partitions"},
 		"gpt's backup behind filesystem": {two(diskSize, 512).image().put(0, blank(20000)).put(1024, ext(diskSize)), "none 512 0: 0p 0+131072 ext2", "a backup GPT is left"},
 
 		"mbr":         {mbr(linux(63, 1000), linux(2048, 4096)).put(mib+1024, ext(2*mib)), "mbr 512 32256: 1p 63+1000 , 2p 2048+4096 ext2", ""},
 		"mbr, type 0": {mbr(mbrEntry{start: 8, count: 8}), "mbr 512 4096: 1p 8+8 ", ""},
-		"mbr 4Kn": {mbr(linux(256, 1024)).put(mib+1024, ext(4*mib)),
-			"mbr 4096 1048576: 1p 2048+8192 ext2", ""},
+		"mbr 4Kn": {
+			mbr(linux(256, 1024)).put(mib+1024, ext(4*mib)),
+			"mbr 4096 1048576: 1p 2048+8192 ext2", "",
+		},
 		"mbr 4Kn or not": {mbr(linux(256, 1024)).put(mib+1024, ext(4*mib)).put(128*1024+1024, ext(mib/2)), "mbr 512 131072: 1p 256+1024 ext2", ""},
-		"mbr 4Kn, logical": {mbr(mbrEntry{kind: 5, start: 256, count: 4096}).put(mib, mbrSector(0, linux(256, 1024))).put(2*mib+1024, ext(4*mib)),
-			"mbr 4096 1048576: 1e 2048+32768 , 5l 4096+8192 ext2", ""},
-		"mbr, last partition in RAID": {mbr(linux(2048, 129024)).put(diskSize-65536, oldRAID(binary.LittleEndian)),
-			"mbr 512 1048576: 1p 2048+129024 linux_raid_member", ""},
-		"mbr, logical in any order": {mbr(mbrEntry{kind: 15, start: 2048, count: 8192}).
-			put(mib, mbrSector(0, linux(4096, 100), mbrEntry{kind: 5, start: 1000, count: 500})).
-			put(mib+1000*512, mbrSector(0, mbrEntry{kind: 5, start: 2000, count: 500})). // nothing but a link
-			put(mib+2000*512, mbrSector(0, linux(10, 20), mbrEntry{}, mbrEntry{kind: 7, start: 99999, count: 5})),
-			"mbr 512 1048576: 1e 2048+8192 , 6l 4058+20 , 5l 6144+100 ", ""},
+		"mbr 4Kn, logical": {
+			mbr(mbrEntry{kind: 5, start: 256, count: 4096}).put(mib, mbrSector(0, linux(256, 1024))).put(2*mib+1024, ext(4*mib)),
+			"mbr 4096 1048576: 1e 2048+32768 , 5l 4096+8192 ext2", "",
+		},
+		"mbr, last partition in RAID": {
+			mbr(linux(2048, 129024)).put(diskSize-65536, oldRAID(binary.LittleEndian)),
+			"mbr 512 1048576: 1p 2048+129024 linux_raid_member", "",
+		},
+		"mbr, logical in any order": {
+			mbr(mbrEntry{kind: 15, start: 2048, count: 8192}).
+				put(mib, mbrSector(0, linux(4096, 100), mbrEntry{kind: 5, start: 1000, count: 500})).
+				put(mib+1000*512, mbrSector(0, mbrEntry{kind: 5, start: 2000, count: 500})). // nothing but a link
+				put(mib+2000*512, mbrSector(0, linux(10, 20), mbrEntry{}, mbrEntry{kind: 7, start: 99999, count: 5})),
+			"mbr 512 1048576: 1e 2048+8192 , 6l 4058+20 , 5l 6144+100 ", "",
+		},
 		"mbr, container without EBR": {mbr(mbrEntry{kind: 5, start: 2048, count: 8192}, linux(1, 5)), "mbr 512 512: 2p 1+5 , 1e 2048+8192 ", "extended partition 1 is empty"},
 		"mbr, two containers": {mbr(mbrEntry{kind: 5, start: 2048, count: 100}, mbrEntry{kind: 5, start: 1000, count: 100}).
 			put(mib, mbrSector(0, linux(1, 5))).put(1000*512, mbrSector(0, linux(1, 6))), "mbr 512 512000: 2e 1000+100 , 6l 1001+6 , 1e 2048+100 , 5l 2049+5 ", ""},
@@ -209,6 +236,8 @@ func TestRefusedTables(t *testing.T) {
 		"backup alone":              {two(diskSize, 512).image().put(0, blank(2*mib)), "a backup GPT at the end of the disk, but neither"},
 
 		"mbr beside ext":       {mbr(linux(2048, 4096)).put(1024, ext(diskSize)), "the disk as a whole is ext2, but it has a partition table of type mbr with 1 partitions"},
+		"mbr beside LVM":       {mbr(linux(2048, 4096)).put(512, lvm()), "as a whole is LVM2_member"},
+		"mbr beside LUKS":      {mbr(linux(2048, 4096)).put(0, []byte("LUKS\xba\xbe\x00\x01")), "as a whole is crypto_LUKS"},
 		"mbr beside FAT":       {mbr(linux(2048, 4096)).put(0, fat(diskSize)[:440]), "as a whole is vfat"},
 		"mbr beside swap":      {mbr(linux(2048, 4096)).put(1024, blank(8).le(4, 0, 1).le(4, 4, 100)).put(4086, []byte("SWAPSPACE2")), "as a whole is swap"},
 		"mbr, outside":         {mbr(linux(2048, last)), "partition 1: 67108352 bytes at 1048576 are not on the disk of 67108864 bytes"},

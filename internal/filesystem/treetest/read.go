@@ -267,7 +267,7 @@ func contentOf(dir int, name string, size int64) (string, []Extent, error) {
 // hashBlocks hashes the blocks from start up to the one that ends at or behind
 // to, and returns where it ended.
 func hashBlocks(sum hash.Hash, fd int, start, to, size int64) (int64, error) {
-	buf := make([]byte, 256*blockSize)
+	buf := make([]byte, min(256*blockSize, (to-start+blockSize)/blockSize*blockSize))
 	for start < to {
 		end := min((to+blockSize-1)/blockSize*blockSize, start+int64(len(buf)), size)
 		part := buf[:end-start]

@@ -1,0 +1,730 @@
+package partition_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"snap-to-s3/internal/block"
+	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/partition"
+)
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+)
+
+// testDisk is a disk in memory of which only what was written takes room. It
+// counts what is read of it.
+type testDisk struct {
+	size   int64
+	pieces map[int64][]byte // by offset; later ones may cover earlier ones
+	order  []int64
+	fail   func(off, n int64) error
+
+	reads, bytes atomic.Int64
+}
+
+func newDisk(size int64) *testDisk { return &testDisk{size: size, pieces: map[int64][]byte{}} }
+
+func (d *testDisk) put(off int64, p []byte) *testDisk {
+	if off < 0 || off+int64(len(p)) > d.size {
+		panic("a test writes past the end of its disk")
+	}
+	if old, ok := d.pieces[off]; ok { // the longer one keeps its end
+		merged := append([]byte(nil), old...)
+		if len(p) > len(old) {
+			merged = append(merged, p[len(old):]...)
+		}
+		copy(merged, p)
+		p = merged
+		d.order = slices.DeleteFunc(d.order, func(o int64) bool { return o == off })
+	}
+	d.pieces[off] = append([]byte(nil), p...)
+	d.order = append(d.order, off)
+	return d
+}
+
+func (d *testDisk) clone() *testDisk {
+	return &testDisk{size: d.size, pieces: maps.Clone(d.pieces), order: slices.Clone(d.order)}
+}
+
+func (d *testDisk) Size() int64  { return d.size }
+func (d *testDisk) Close() error { return nil }
+
+func (d *testDisk) Extents(context.Context) iter.Seq2[block.Extent, error] {
+	return func(yield func(block.Extent, error) bool) { yield(block.Extent{Len: d.size}, nil) }
+}
+
+func (d *testDisk) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	d.reads.Add(1)
+	d.bytes.Add(int64(len(p)))
+	if err := context.Cause(ctx); err != nil {
+		return 0, err
+	}
+	if off < 0 {
+		return 0, errors.New("a negative offset")
+	}
+	if d.fail != nil {
+		if err := d.fail(off, int64(len(p))); err != nil {
+			return 0, err
+		}
+	}
+	n := int(max(0, min(int64(len(p)), d.size-off)))
+	d.fill(p[:n], off)
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (d *testDisk) fill(p []byte, off int64) {
+	clear(p)
+	for _, at := range d.order {
+		piece := d.pieces[at]
+		from, to := max(at, off), min(at+int64(len(piece)), off+int64(len(p)))
+		if from < to {
+			copy(p[from-off:to-off], piece[from-at:to-at])
+		}
+	}
+}
+
+// gptEntry is a partition as a test wants it, in sectors.
+type gptEntry struct {
+	number      int
+	first, last uint64
+	name        string // ASCII
+}
+
+// gptPlan says how a GPT is to be.
+type gptPlan struct {
+	sector      int64
+	entries     []gptEntry
+	count, size uint32                       // of entries; 0: 128 of 128 bytes
+	spoil       func(header, entries []byte) // before the checksums
+}
+
+const linuxData = "\xaf\x3d\xc6\x0f\x83\x84\x72\x47\x8e\x79\x3d\x69\xd8\x47\x7d\xe4"
+
+// header makes a header with its entries, at lba with the other one at alternate.
+func (p gptPlan) header(lba, alternate, entriesLBA, last int64) (header, entries []byte) {
+	le := binary.LittleEndian
+	if p.count == 0 {
+		p.count, p.size = 128, 128
+	}
+	entries = make([]byte, p.count*p.size)
+	for _, e := range p.entries {
+		raw := entries[uint32(e.number-1)*p.size:]
+		copy(raw, linuxData)
+		copy(raw[16:], "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f")
+		raw[31] = byte(e.number)
+		le.PutUint64(raw[32:], e.first)
+		le.PutUint64(raw[40:], e.last)
+		for i, c := range []byte(e.name) {
+			raw[56+2*i] = c
+		}
+	}
+	header = make([]byte, p.sector)
+	copy(header, "EFI PART\x00\x00\x01\x00\x5c\x00\x00\x00")
+	le.PutUint64(header[24:], uint64(lba))
+	le.PutUint64(header[32:], uint64(alternate))
+	table := (int64(len(entries)) + p.sector - 1) / p.sector
+	le.PutUint64(header[40:], uint64(2+table))
+	le.PutUint64(header[48:], uint64(last-table-1))
+	copy(header[56:], "\x10\x20\x30\x40\x50\x60\x70\x80\x90\xa0\xb0\xc0\xd0\xe0\xf0\x01")
+	le.PutUint64(header[72:], uint64(entriesLBA))
+	le.PutUint32(header[80:], p.count)
+	le.PutUint32(header[84:], p.size)
+	if p.spoil != nil {
+		p.spoil(header, entries)
+	}
+	sumGPT(header, entries)
+	return header, entries
+}
+
+// sumGPT sets the checksums of a header.
+func sumGPT(header, entries []byte) {
+	le := binary.LittleEndian
+	le.PutUint32(header[88:], crc32.ChecksumIEEE(entries))
+	clear(header[16:20])
+	le.PutUint32(header[16:], crc32.ChecksumIEEE(header[:92]))
+}
+
+// gpt writes both tables and the protective MBR.
+func (d *testDisk) gpt(p gptPlan) *testDisk {
+	last := d.size/p.sector - 1
+	header, entries := p.header(1, last, 2, last)
+	table := (int64(len(entries)) + p.sector - 1) / p.sector
+	d.put(p.sector, header).put(2*p.sector, entries)
+	header, entries = p.header(last, 1, last-table, last)
+	d.put((last-table)*p.sector, entries).put(last*p.sector, header)
+	return d.mbr(0, mbrEntry{kind: 0xee, start: 1, count: uint32(min(last, 1<<32-1))})
+}
+
+type mbrEntry struct {
+	boot, kind   byte
+	start, count uint32
+}
+
+// table is a sector with the mark and up to four entries.
+func table(entries ...mbrEntry) []byte {
+	s := make([]byte, 512)
+	for i, e := range entries {
+		raw := s[446+16*i:]
+		raw[0], raw[4] = e.boot, e.kind
+		binary.LittleEndian.PutUint32(raw[8:], e.start)
+		binary.LittleEndian.PutUint32(raw[12:], e.count)
+	}
+	s[510], s[511] = 0x55, 0xaa
+	return s
+}
+
+// mbr writes a table and leaves the code before it.
+func (d *testDisk) mbr(id uint32, entries ...mbrEntry) *testDisk {
+	return d.put(440, binary.LittleEndian.AppendUint32(nil, id)).put(446, table(entries...)[446:])
+}
+
+func (d *testDisk) ebr(at int64, entries ...mbrEntry) *testDisk { return d.put(at, table(entries...)) }
+
+// Superblocks as small as they can be and still be taken for what they are.
+
+func extBlock(blocks, features uint32) []byte {
+	le := binary.LittleEndian
+	sb := make([]byte, 1024)
+	le.PutUint32(sb[0:], 1024)   // inodes
+	le.PutUint32(sb[4:], blocks) // of 4 KiB
+	le.PutUint32(sb[12:], blocks/2)
+	le.PutUint32(sb[16:], 1000)
+	le.PutUint32(sb[24:], 2)
+	le.PutUint32(sb[28:], 2)
+	le.PutUint32(sb[32:], 32768)
+	le.PutUint32(sb[36:], 32768)
+	le.PutUint32(sb[40:], 1024)
+	le.PutUint16(sb[56:], 0xef53)
+	le.PutUint16(sb[58:], 1)
+	le.PutUint32(sb[76:], 1)
+	le.PutUint32(sb[84:], 11)
+	le.PutUint16(sb[88:], 256)
+	le.PutUint32(sb[96:], features)
+	copy(sb[104:], "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10")
+	copy(sb[120:], secretLabel)
+	return sb
+}
+
+// What the owner of a disk calls things: in no error and no note.
+const secretLabel, secretName = "hush-label", "hush-name"
+
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+func xfsBlock(blocks uint64) []byte {
+	be := binary.BigEndian
+	sb := make([]byte, 512)
+	copy(sb, "XFSB")
+	be.PutUint32(sb[4:], 4096)
+	be.PutUint64(sb[8:], blocks)
+	copy(sb[32:], "\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x20")
+	be.PutUint64(sb[48:], 4)
+	be.PutUint64(sb[56:], 64)
+	be.PutUint32(sb[84:], uint32(blocks/4))
+	be.PutUint32(sb[88:], 4)
+	be.PutUint32(sb[96:], 1024)
+	be.PutUint16(sb[100:], 0xb4a5)
+	be.PutUint16(sb[102:], 512)
+	be.PutUint16(sb[104:], 512)
+	be.PutUint16(sb[106:], 8)
+	copy(sb[108:], secretLabel)
+	sb[120], sb[121], sb[122], sb[123] = 12, 9, 9, 3
+	lg := byte(0)
+	for uint64(1)<<lg < blocks/4 {
+		lg++
+	}
+	sb[124] = lg
+	be.PutUint64(sb[128:], 64)
+	be.PutUint64(sb[136:], 60)
+	be.PutUint64(sb[144:], blocks/2)
+	be.PutUint32(sb[216:], 1)
+	binary.LittleEndian.PutUint32(sb[224:], crc32.Checksum(sb, castagnoli()))
+	return sb
+}
+
+func btrfsBlock(size, devices uint64) []byte {
+	le := binary.LittleEndian
+	sb := make([]byte, 4096)
+	copy(sb[32:], "\x21\x22\x23\x24\x25\x26\x27\x28\x29\x2a\x2b\x2c\x2d\x2e\x2f\x30")
+	le.PutUint64(sb[48:], 64*kib)
+	copy(sb[64:], "_BHRfS_M")
+	le.PutUint64(sb[72:], 7)
+	le.PutUint64(sb[80:], 30*mib)
+	le.PutUint64(sb[88:], 22*mib)
+	le.PutUint64(sb[112:], size*devices)
+	le.PutUint64(sb[120:], 144*kib)
+	le.PutUint64(sb[136:], devices)
+	le.PutUint32(sb[144:], 4096)
+	le.PutUint32(sb[148:], 16384)
+	le.PutUint32(sb[152:], 16384)
+	le.PutUint32(sb[156:], 4096)
+	le.PutUint64(sb[188:], 0x341)
+	le.PutUint64(sb[201:], 1) // the device's own item
+	le.PutUint64(sb[209:], size)
+	copy(sb[299:], secretLabel)
+	le.PutUint32(sb, crc32.Checksum(sb[32:], castagnoli()))
+	return sb
+}
+
+func lvmLabel(sector int64) []byte {
+	l := make([]byte, 512)
+	copy(l, "LABELONE")
+	binary.LittleEndian.PutUint64(l[8:], uint64(sector))
+	binary.LittleEndian.PutUint32(l[20:], 32)
+	copy(l[24:], "LVM2 001AbCdEfGhIjKlMnOpQrStUvWxYz012345")
+	binary.LittleEndian.PutUint32(l[16:], lvmSum(l[20:]))
+	return l
+}
+
+// lvmSum is LVM's checksum: a CRC-32 that begins with a number of its own and
+// is not turned over at the end (lib/misc/crc.h of LVM2 has the number).
+func lvmSum(p []byte) uint32 {
+	crc := uint32(0xf597a6cf)
+	for _, b := range p {
+		crc ^= uint32(b)
+		for range 8 {
+			crc = crc>>1 ^ 0xedb88320*(crc&1)
+		}
+	}
+	return crc
+}
+
+func luksHeader() []byte {
+	h := make([]byte, 512)
+	copy(h, "LUKS\xba\xbe\x00\x02")
+	copy(h[168:], "01020304-0506-0708-090a-0b0c0d0e0f10")
+	return h
+}
+
+func swapPage(page int64) []byte {
+	p := make([]byte, page)
+	binary.LittleEndian.PutUint32(p[1024:], 1)
+	binary.LittleEndian.PutUint32(p[1028:], 255)
+	copy(p[1036:], "\x31\x32\x33\x34\x35\x36\x37\x38\x39\x3a\x3b\x3c\x3d\x3e\x3f\x40"+secretLabel)
+	copy(p[page-10:], "SWAPSPACE2")
+	return p
+}
+
+// fatSector is the boot sector of a FAT32, which ends as an MBR does.
+func fatSector(sectors uint32) []byte {
+	s := make([]byte, 512)
+	copy(s, "\xeb\x58\x90mkfs.fat\x00\x02\x01\x20\x00\x02\x00\x00\x00\x00\xf8\x00\x00\x20\x00\x40")
+	binary.LittleEndian.PutUint32(s[32:], sectors)
+	binary.LittleEndian.PutUint32(s[36:], 600) // sectors of a FAT
+	binary.LittleEndian.PutUint32(s[44:], 2)   // the root folder's cluster
+	s[48], s[50], s[64], s[66] = 1, 6, 0x80, 0x29
+	copy(s[67:], "\x78\x56\x34\x12HUSH       FAT32   ")
+	s[510], s[511] = 0x55, 0xaa
+	return s
+}
+
+// raidBlock is a superblock of version 1 at a sector of its device.
+func raidBlock(sector uint64) []byte {
+	le := binary.LittleEndian
+	sb := make([]byte, 4096)
+	le.PutUint32(sb, 0xa92b4efc)
+	le.PutUint32(sb[4:], 1)
+	copy(sb[16:], "\x41\x42\x43\x44\x45\x46\x47\x48\x49\x4a\x4b\x4c\x4d\x4e\x4f\x50")
+	copy(sb[32:], secretLabel)
+	le.PutUint32(sb[72:], 1)
+	le.PutUint32(sb[92:], 2)
+	le.PutUint64(sb[144:], sector)
+	le.PutUint32(sb[220:], 2) // max_dev: so many roles follow
+	sum, zero := uint64(0), sb[216:220]
+	clear(zero)
+	for i := 0; i < 256+2*2; i += 4 {
+		sum += uint64(le.Uint32(sb[i:]))
+	}
+	le.PutUint32(zero, uint32(sum)+uint32(sum>>32))
+	return sb
+}
+
+// twoOn is a GPT with two partitions of 10 MiB each.
+func twoOn(sector int64) gptPlan {
+	s := uint64(mib / sector)
+	return gptPlan{sector: sector, entries: []gptEntry{
+		{1, s, 11*s - 1, secretName}, {2, 11 * s, 21*s - 1, ""},
+	}}
+}
+
+// brief is a table in lines, one a partition.
+func brief(t partition.Table) []string {
+	lines := []string{fmt.Sprintf("%s %d", t.Type, t.SectorSize)}
+	for _, p := range t.Partitions {
+		line := fmt.Sprintf("%d %s %d+%d", p.Number, p.Role, p.Start, p.Length)
+		if p.EBR != 0 {
+			line += fmt.Sprintf(" ebr %d", p.EBR)
+		}
+		if p.Content.Type != "" {
+			line += " " + p.Content.Type
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// grown is a disk with more room behind what it was.
+func grown(d *testDisk, size int64) *testDisk {
+	d.size = size
+	return d
+}
+
+func noSecrets(t *testing.T, text string) {
+	t.Helper()
+	if strings.Contains(strings.ToLower(text), "hush") {
+		t.Errorf("a name of the disk's owner is in %q", text)
+	}
+}
+
+// A disk of which something cannot be read is never one with less on it.
+func TestReviewReadErrors(t *testing.T) {
+	bad := errors.New("a read that fails")
+	const size = 40 * mib
+	disks := map[string]func() *testDisk{
+		"gpt":         func() *testDisk { return newDisk(size).gpt(twoOn(512)).put(mib+1024, extBlock(2560, 0x42)) },
+		"gpt damaged": func() *testDisk { return newDisk(size).gpt(twoOn(4096)).put(4096+60, []byte{1}) },
+		"gpt moved":   func() *testDisk { return grown(newDisk(size).gpt(twoOn(512)), 2*size).put(1030, []byte{1}) },
+		"mbr 4Kn": func() *testDisk {
+			return newDisk(size).mbr(1, mbrEntry{0, 0x83, 256, 2560}).put(mib+1024, extBlock(2560, 0x42))
+		},
+		"logical": func() *testDisk {
+			return newDisk(size).mbr(1, mbrEntry{0, 0x05, 2048, 40960}).
+				ebr(mib, mbrEntry{0, 0x83, 2048, 2048}, mbrEntry{0, 0x05, 8192, 8192}).ebr(mib+8192*512, mbrEntry{0, 0x83, 2048, 4096})
+		},
+		"bare": func() *testDisk { return newDisk(size).put(0, xfsBlock(10240)) },
+	}
+	for name, disk := range disks {
+		t.Run(name, func(t *testing.T) {
+			whole := disk()
+			if _, err := partition.Read(t.Context(), whole); err != nil {
+				t.Fatal(err)
+			}
+			for nth := range whole.reads.Load() {
+				d := disk()
+				d.fail = func(int64, int64) error {
+					if d.reads.Load() == nth+1 {
+						return bad
+					}
+					return nil
+				}
+				got, err := partition.Read(t.Context(), d)
+				if !errors.Is(err, bad) {
+					t.Errorf("read %d fails: error %v, table %q", nth+1, err, brief(got))
+				}
+				if h := hint.Of(err); strings.Contains(h, "--dd") {
+					t.Errorf("read %d fails: hint %q, which would fail as well", nth+1, h)
+				}
+			}
+		})
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(bad)
+	if _, err := partition.Read(ctx, disks["gpt"]()); !errors.Is(err, bad) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// What is only nearly a superblock is none: fragments of old filesystems and
+// random bytes are on most disks.
+func TestReviewAlmost(t *testing.T) {
+	const size = 40 * mib
+	le, be := binary.LittleEndian, binary.BigEndian
+	bent := func(p []byte, bend func(p []byte)) []byte { bend(p); return p }
+	cases := map[string]*testDisk{
+		"ext of no inodes":            newDisk(size).put(1024, bent(extBlock(10240, 0x42), func(p []byte) { le.PutUint32(p, 0) })),
+		"ext of huge blocks":          newDisk(size).put(1024, bent(extBlock(10240, 0x42), func(p []byte) { le.PutUint32(p[24:], 12) })),
+		"ext without its checksum":    newDisk(size).put(1024, bent(extBlock(10240, 0x42), func(p []byte) { le.PutUint32(p[100:], 0x400); p[0x175] = 1 })),
+		"xfs with a wrong checksum":   newDisk(size).put(0, bent(xfsBlock(10240), func(p []byte) { p[130]++ })),
+		"xfs of no version":           newDisk(size).put(0, bent(xfsBlock(10240), func(p []byte) { be.PutUint16(p[100:], 0) })),
+		"ext of a larger disk":        newDisk(size).put(1024, extBlock(1<<20, 0x42)),
+		"btrfs of a larger disk":      newDisk(size).put(64*kib, btrfsBlock(size+1, 1)),
+		"xfs of a larger disk":        newDisk(size).put(0, xfsBlock(1<<20)),
+		"btrfs with a wrong checksum": newDisk(size).put(64*kib, bent(btrfsBlock(size, 1), func(p []byte) { p[300]++ })),
+		"btrfs copy of elsewhere":     newDisk(size).put(64*kib, bent(btrfsBlock(size, 1), func(p []byte) { le.PutUint64(p[48:], 64*mib); le.PutUint32(p, 0) })),
+		"text":                        newDisk(size).put(0, []byte(strings.Repeat("XFS F2FS LABELONE swap ", 5000))),
+		"lvm label of another sector": newDisk(size).put(1024, lvmLabel(7)),
+		"swap of no version":          newDisk(size).put(0, bent(swapPage(4096), func(p []byte) { le.PutUint32(p[1024:], 77) })),
+		"mirror with a wrong sum":     newDisk(size).put(4096, bent(raidBlock(8), func(p []byte) { p[33]++ })),
+	}
+	for name, d := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := partition.Read(t.Context(), d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c := got.Partitions[0].Content; c.Type != "" {
+				t.Errorf("it is taken for %s", c.Type)
+			}
+		})
+	}
+}
+
+// Every GPT without overlap is read as it is.
+func TestReviewGPTRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const size = 64 * mib
+		plan := gptPlan{sector: rapid.SampledFrom([]int64{512, 4096}).Draw(t, "sector")}
+		sectors := uint64(size / plan.sector)
+		numbers := rapid.Permutation([]int{1, 2, 3, 14, 15, 64, 127, 128}).Draw(t, "numbers")
+		at := uint64(mib / plan.sector)
+		want := []string{fmt.Sprintf("gpt %d", plan.sector)}
+		for _, n := range numbers {
+			first := at + rapid.Uint64Range(0, sectors/16).Draw(t, "gap")
+			last := first + rapid.Uint64Range(0, sectors/16).Draw(t, "length")
+			if last >= sectors-64 {
+				break
+			}
+			plan.entries = append(plan.entries, gptEntry{number: n, first: first, last: last})
+			want = append(want, fmt.Sprintf("%d primary %d+%d", n, int64(first)*plan.sector, int64(last-first+1)*plan.sector))
+			at = last + 1
+		}
+		d := newDisk(size).gpt(plan)
+		if rapid.Bool().Draw(t, "damaged") {
+			d.put(plan.sector+rapid.Int64Range(0, 91).Draw(t, "byte"), []byte{0x5a, 0xa5})
+		}
+		got, err := partition.Read(context.WithoutCancel(t.Context()), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, brief(got)); d != "" {
+			t.Errorf("-want +got:\n%s", d)
+		}
+	})
+}
+
+// What the owner of a disk calls things is in no error and in no note.
+func TestReviewSecrets(t *testing.T) {
+	const size = 40 * mib
+	ext := extBlock(2560, 0x42)
+	entries := func(e ...gptEntry) *testDisk { return newDisk(size).gpt(gptPlan{sector: 512, entries: e}) }
+	both := func() *testDisk { return newDisk(size).gpt(twoOn(512)).put(mib+1024, ext) }
+	for name, d := range map[string]*testDisk{
+		"overlap":          entries(gptEntry{4, 2048, 4096, secretName}, gptEntry{9, 4096, 8191, secretName}),
+		"outside":          entries(gptEntry{2, 2048, size / 512, secretName}),
+		"backwards":        entries(gptEntry{6, 4096, 2048, secretName}),
+		"in the table":     entries(gptEntry{1, 2, 4096, secretName}),
+		"damaged":          both().put(512, make([]byte, 512)),
+		"backup damaged":   both().put(size-512, make([]byte, 512)),
+		"two contents":     both().put(mib+64*kib, btrfsBlock(10*mib, 1)),
+		"content and more": both().put(mib+64*kib, btrfsBlock(30*mib, 1)),
+		"xfs too large":    newDisk(size).put(0, xfsBlock(1<<20)),
+		"ext too large":    newDisk(size).put(1024, extBlock(1<<20, 0x42)),
+		"btrfs under gpt":  both().put(64*kib, btrfsBlock(size, 1)),
+		"ext under mbr":    newDisk(size).mbr(1, mbrEntry{0, 0x83, 2048, 2048}).put(1024, extBlock(8192, 0x42)),
+		"mirror over mbr":  newDisk(size).mbr(1, mbrEntry{0, 0x83, 2048, 2048}).put(size-8*kib, raidBlock(size/512-16)),
+		"swap over mbr":    newDisk(size).put(0, swapPage(4096)).mbr(1, mbrEntry{0, 0x83, 2048, 2048}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := partition.Read(t.Context(), d)
+			noSecrets(t, strings.Join(got.Notes, "\n"))
+			if err == nil {
+				return
+			}
+			noSecrets(t, err.Error()+hint.Of(err))
+			if !strings.Contains(hint.Of(err), "--dd") {
+				t.Errorf("hint %q of %q, want --dd in it", hint.Of(err), err)
+			}
+		})
+	}
+}
+
+// A read takes 10 to 20 ms where a snapshot is read directly: two are for the
+// disk, two for each partition, and one for each EBR.
+func TestReviewFewReads(t *testing.T) {
+	const size = 256 * mib
+	logical := newDisk(size).mbr(1, mbrEntry{0, 0x05, 2048, 400000})
+	for i := range uint32(10) {
+		logical.ebr(int64(2048+i*40000)*512, mbrEntry{0, 0x83, 2048, 20000}, mbrEntry{0, 0x05, (i + 1) * 40000, 1})
+	}
+	logical.ebr(int64(2048+9*40000)*512, mbrEntry{0, 0x83, 2048, 20000})
+	for _, c := range []struct {
+		name string
+		disk *testDisk
+		most int64
+	}{
+		{"bare", newDisk(size).put(0, xfsBlock(10240)), 2},
+		{"nothing", newDisk(size), 2},
+		{"gpt", newDisk(size).gpt(twoOn(512)), 2 + 2*2},
+		{"gpt damaged", newDisk(size).gpt(twoOn(4096)).put(4096, make([]byte, 92)), 2 + 2*2 + 1},
+		{"mbr", newDisk(size).mbr(1, mbrEntry{0, 0x83, 2048, 20000}).put(mib+1024, extBlock(2500, 0x42)), 2 + 2},
+	} {
+		if _, err := partition.Read(t.Context(), c.disk); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if reads := c.disk.reads.Load(); reads > c.most {
+			t.Errorf("%s: %d reads of %d bytes, want %d at most", c.name, reads, c.disk.bytes.Load(), c.most)
+		}
+	}
+	if _, err := partition.Read(t.Context(), logical); err != nil {
+		t.Fatal(err)
+	}
+	if reads := logical.reads.Load(); reads > 2+10*(1+2)*2 { // in sectors of either size
+		t.Errorf("ten logical partitions: %d reads", reads)
+	}
+}
+
+// Every MBR without overlap is read as it is, and so are its logical partitions.
+func TestReviewMBRRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const size = 64 * mib
+		d := newDisk(size)
+		id := rapid.Uint32().Draw(t, "id")
+		at := uint32(63)
+		gap := func() uint32 { return rapid.Uint32Range(0, 4096).Draw(t, "gap") }
+		length := func() uint32 { return rapid.Uint32Range(1, 8192).Draw(t, "length") }
+		kind := func() byte { return rapid.SampledFrom([]byte{0x83, 0x07, 0x82, 0x8e, 0xfd, 0xef}).Draw(t, "kind") }
+		var entries []mbrEntry
+		want := []string{"mbr 512"}
+		container := rapid.IntRange(0, 4).Draw(t, "container") // 0: none
+		number := 5
+		for slot := 1; slot <= 4; slot++ {
+			at += gap()
+			if slot != container {
+				e := mbrEntry{kind: kind(), start: at, count: length()}
+				entries = append(entries, e)
+				want = append(want, fmt.Sprintf("%d primary %d+%d", slot, int64(e.start)*512, int64(e.count)*512))
+				at += e.count
+				continue
+			}
+			start := at
+			var inside []string
+			ebrs := rapid.IntRange(1, 6).Draw(t, "logical")
+			type logical struct{ ebr, first, count uint32 }
+			var chain []logical
+			for range ebrs {
+				l := logical{ebr: at, first: 1 + gap(), count: length()}
+				chain = append(chain, l)
+				at += l.first + l.count + gap()
+			}
+			for i, l := range chain {
+				sector := []mbrEntry{{kind: kind(), start: l.first, count: l.count}}
+				if i+1 < len(chain) {
+					sector = append(sector, mbrEntry{kind: 0x05, start: chain[i+1].ebr - start, count: 1})
+				}
+				d.ebr(int64(l.ebr)*512, sector...)
+				inside = append(inside, fmt.Sprintf("%d logical %d+%d ebr %d", number, int64(l.ebr+l.first)*512, int64(l.count)*512, int64(l.ebr)*512))
+				number++
+			}
+			e := mbrEntry{kind: rapid.SampledFrom([]byte{0x05, 0x0f, 0x85}).Draw(t, "extended"), start: start, count: at - start}
+			entries = append(entries, e)
+			want = append(append(want, fmt.Sprintf("%d extended %d+%d", slot, int64(start)*512, int64(e.count)*512)), inside...)
+		}
+		d.mbr(id, entries...)
+		got, err := partition.Read(context.WithoutCancel(t.Context()), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, brief(got)); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		for _, p := range got.Partitions {
+			if uuid := fmt.Sprintf("%08x-%02x", id, p.Number); p.UUID != uuid {
+				t.Errorf("partition %d is %s, want %s", p.Number, p.UUID, uuid)
+			}
+		}
+	})
+}
+
+// Whatever happens to one of the two tables of a GPT, the disk is what it was, or
+// an error: never another one.
+func TestReviewGPTDamage(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const size = 40 * mib
+		sector := rapid.SampledFrom([]int64{512, 4096}).Draw(t, "sector")
+		d := newDisk(size).gpt(twoOn(sector))
+		if rapid.Bool().Draw(t, "grown") {
+			grown(d, 3*size/2)
+		}
+		want, err := partition.Read(context.WithoutCancel(t.Context()), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, to := sector, 2*sector+128*128 // the primary
+		if rapid.Bool().Draw(t, "backup") {
+			from, to = size-sector-128*128, size
+		}
+		for range rapid.IntRange(1, 4).Draw(t, "places") {
+			off := rapid.Int64Range(from, to-1).Draw(t, "place")
+			if rapid.Bool().Draw(t, "header") {
+				off = rapid.Int64Range(0, 91).Draw(t, "field") + map[bool]int64{true: sector, false: size - sector}[from == sector]
+			}
+			n := min(int(to-off), rapid.SampledFrom([]int{1, 2, 8, 512, 4096}).Draw(t, "bytes"))
+			d.put(off, rapid.SliceOfN(rapid.Byte(), n, n).Draw(t, "damage"))
+		}
+		got, err := partition.Read(context.WithoutCancel(t.Context()), d)
+		if err != nil {
+			t.Fatal(err) // the other table is whole
+		}
+		if diff := cmp.Diff(brief(want), brief(got)); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		for i, p := range got.Partitions {
+			if w := want.Partitions[i]; p.UUID != w.UUID || p.Type != w.Type || p.Name != w.Name || got.DiskID != want.DiskID {
+				t.Errorf("partition %d is another one: %+v, want %+v", p.Number, p, w)
+			}
+		}
+	})
+}
+
+// A header is good in its own place alone: where the backup was copied to the
+// beginning, its entries are not where a primary has them.
+func TestReviewHeaderOfElsewhere(t *testing.T) {
+	const size, last = 40 * mib, 40*mib/512 - 1
+	d := newDisk(size).gpt(twoOn(512))
+	backup := make([]byte, 512)
+	if _, err := d.ReadAt(t.Context(), backup, last*512); err != nil {
+		t.Fatal(err)
+	}
+	got, err := partition.Read(t.Context(), d.put(512, backup))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Partitions) != 2 || len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "belongs elsewhere") {
+		t.Errorf("got %q, notes %q", brief(got), got.Notes)
+	}
+}
+
+// The oldest kind of mirror has its mark in the last whole 64 KiB but one, which
+// is nearly 128 KiB before the end of some disks.
+func TestReviewOldMirror(t *testing.T) {
+	le := binary.LittleEndian
+	sb := make([]byte, 4096)
+	le.PutUint32(sb, 0xa92b4efc)
+	le.PutUint32(sb[8:], 90)
+	le.PutUint32(sb[28:], 1)
+	copy(sb[52:], "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c")
+	sum := uint64(0)
+	for i := 0; i < len(sb); i += 4 {
+		sum += uint64(le.Uint32(sb[i:]))
+	}
+	le.PutUint32(sb[152:], uint32(sum)+uint32(sum>>32))
+	for _, more := range []int64{0, 512, 32 * kib, 64*kib - 512} {
+		at := int64(40*mib - 64*kib)
+		d := newDisk(40*mib+more).put(1024, extBlock(10200, 0x42)).put(at, sb)
+		got, err := partition.Read(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := got.Partitions[0].Content; c.Type != "linux_raid_member" {
+			t.Errorf("%d bytes more than whole units: it is taken for %q", more, c.Type)
+		}
+	}
+}
