@@ -40,6 +40,14 @@ type disk struct {
 // plan decides about each part of the disk. A part that can neither be read as
 // files nor stored raw fails the snapshot, before anything is uploaded.
 func (d *disk) plan(ctx context.Context) error {
+	if len(d.table.Partitions) == 0 {
+		// A table without partitions says nothing of what is on the disk.
+		d.j.m.Report.Note(d.j.s.ID, "the disk's partition table is empty: the disk is taken as one part")
+		d.table = partition.Table{
+			Type: partition.NoTable, SectorSize: d.table.SectorSize, Size: d.table.Size,
+			Partitions: []partition.Partition{{Role: partition.Primary, Length: d.table.Size}},
+		}
+	}
 	d.geometry = geometryOf(d.table)
 	if err := d.geometry.Check(); err != nil {
 		return hint.Wrap(fmt.Errorf("the partition table of %s could not be made again from its record: %w", d.j.s.ID, err), ways(0))

@@ -77,8 +77,20 @@ func geometryOf(t partition.Table) *layout.Geometry {
 		g.Partitions = append(g.Partitions, layout.Partition{
 			Number: layout.Part(p.Number), Role: layout.Role(p.Role), Start: p.Start, Size: p.Length, Type: p.Type,
 			UUID: p.UUID, Attributes: layout.Bits(p.Attributes), EBR: p.EBR,
-			Content: p.Content.Type, ContentUUID: p.Content.UUID, BlockSize: p.Content.BlockSize, Features: p.Content.Features,
+			Content: p.Content.Type, ContentUUID: plainID(p.Content.UUID), BlockSize: p.Content.BlockSize, Features: p.Content.Features,
 		})
 	}
 	return g
+}
+
+// plainID is an id as a record may hold it. Some are text that stands on the disk,
+// and could be anything, a secret too.
+func plainID(id string) string {
+	for _, c := range []byte(id) {
+		letter := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && c != '-' || len(id) > 64 {
+			return ""
+		}
+	}
+	return id
 }
