@@ -82,7 +82,7 @@ func (r *textReport) Part(p workflow.PartItem) {
 		attrs = append(attrs, "why", p.Why)
 	}
 	if p.Plan == workflow.PlanFiles {
-		attrs = append(attrs, "entries", p.Entries, "files", p.Files, "bytes_of_files", p.Bytes)
+		attrs = append(attrs, "entries", p.Entries, "files", p.Files, "file_bytes", p.Bytes)
 	}
 	r.log.Info("partition", attrs...)
 }
