@@ -20,11 +20,13 @@ race: ## all tests, watched for data races
 	go test -race -timeout 30m $(TESTFLAGS) ./...
 fuzz: ## each fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
-soak: ## all tests, shuffled and watched for races, again and again for SOAKTIME seconds
+soak: ## the whole fault matrix; then all tests, shuffled and watched for races, for SOAKTIME seconds
+	SNAP_TO_S3_SOAK=1 go test -timeout 2h -run 'Matrix|Many|Killed|Stopped' ./internal/cli
 	@end=$$(($$(date +%s) + $(SOAKTIME))); while [ $$(date +%s) -lt $$end ]; do \
 		go test -race -timeout 30m -count=1 -shuffle=on ./... || exit 1; done
-bench: ## the image pipeline against dd | lz4 and dd | zstd
+bench: ## images against dd | lz4 and dd | zstd, trees against tar | lz4 and tar | zstd
 	scripts/bench-image.sh
+	scripts/bench-tree.sh
 
 check: fmt vet lint tidy test ## what a change must pass; imports, manual and documents are held by tests
 fmt: ## which files are not formatted

@@ -13,14 +13,18 @@ const manyHoles = 1 << 30
 // contentSum is the SHA-256 of a file's content. Data is given in ascending
 // order; what lies between is zero.
 type contentSum struct {
+	size int64 // of the file
 	hash hash.Hash
 	at   int64
 	runs *runs // of a file with many holes
+	sum  [32]byte
+	done bool // sum is there
 }
 
-func newContentSum(holes int64) *contentSum {
-	s := &contentSum{hash: sha256.New()}
+func newContentSum(size, holes int64) *contentSum {
+	s := &contentSum{size: size}
 	if holes > manyHoles {
+		s.hash = sha256.New()
 		s.runs = &runs{hash: s.hash}
 	}
 	return s
@@ -33,6 +37,13 @@ func (s *contentSum) write(p []byte, off int64) {
 	if s.runs != nil {
 		s.runs.write(p, off)
 		return
+	}
+	if off == 0 && int64(len(p)) == s.size { // most files
+		s.sum, s.done = sha256.Sum256(p), true
+		return
+	}
+	if s.hash == nil {
+		s.hash = sha256.New()
 	}
 	s.zeros(off)
 	s.hash.Write(p)
@@ -48,13 +59,20 @@ func (s *contentSum) zeros(to int64) {
 	}
 }
 
-func (s *contentSum) end(size int64) *[32]byte {
-	if s.runs != nil {
-		s.runs.end(size)
-	} else {
-		s.zeros(size)
+func (s *contentSum) end() *[32]byte {
+	if s.done {
+		return &s.sum
 	}
-	return (*[32]byte)(s.hash.Sum(nil))
+	if s.hash == nil { // nothing but a hole, or nothing at all
+		s.hash = sha256.New()
+	}
+	if s.runs != nil {
+		s.runs.end(s.size)
+	} else {
+		s.zeros(s.size)
+	}
+	s.hash.Sum(s.sum[:0])
+	return &s.sum
 }
 
 // runs hashes what is not zero, in the form of docs/format.md: of each maximal

@@ -209,18 +209,25 @@ func tail(path string) string {
 
 // paxTime is seconds with a fraction: -1.5 is one and a half seconds before 1970.
 func paxTime(sec int64, nsec uint32) string {
-	sign := ""
+	var room [32]byte
+	b := room[:0]
 	if sec < 0 {
-		sign = "-"
+		b = append(b, '-')
 		if nsec > 0 {
 			sec, nsec = sec+1, 1_000_000_000-nsec
 		}
 		sec = -sec
 	}
+	b = strconv.AppendUint(b, uint64(sec), 10)
 	if nsec == 0 {
-		return fmt.Sprintf("%s%d", sign, sec)
+		return string(b)
 	}
-	return strings.TrimRight(fmt.Sprintf("%s%d.%09d", sign, sec, nsec), "0")
+	b = append(b, '.')
+	for unit := uint32(100_000_000); nsec > 0; unit /= 10 {
+		b = append(b, byte('0'+nsec/unit))
+		nsec %= unit
+	}
+	return string(b)
 }
 
 // The attributes that have a form of their own in GNU tar's archives: as xattr
@@ -332,12 +339,20 @@ func (u *ustar) append(b []byte) []byte {
 	octal(f[329:337], u.major)
 	octal(f[337:345], u.minor)
 	copy(f[345:500], prefix)
-	sum := int64(0)
-	for _, c := range f {
-		sum += int64(c)
-	}
-	octal(f[148:155], sum)
+	octal(f[148:155], byteSum(f))
 	return b
+}
+
+// byteSum adds up the bytes of a block, of eight of them the odd and the even ones
+// at a time: 64 words of two bytes at most fit into the 16 bits of each lane.
+func byteSum(block []byte) int64 {
+	const even = 0x00FF00FF00FF00FF
+	lanes := uint64(0)
+	for i := 0; i < tarBlock; i += 8 {
+		w := binary.LittleEndian.Uint64(block[i:])
+		lanes += w&even + w>>8&even
+	}
+	return int64(lanes&0xFFFF + lanes>>16&0xFFFF + lanes>>32&0xFFFF + lanes>>48)
 }
 
 // octal fills a field with digits and a NUL.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -155,8 +156,15 @@ func TestPAXTimes(t *testing.T) {
 		nsec uint32
 		want string
 	}{
-		{0, 0, "0"}, {0, 1, "0.000000001"}, {1, 500_000_000, "1.5"}, {-1, 0, "-1"}, {-2, 500_000_000, "-1.5"},
-		{-1, 999_999_999, "-0.000000001"}, {1 << 40, 999_999_999, "1099511627776.999999999"},
+		{0, 0, "0"},
+		{0, 1, "0.000000001"},
+		{1, 500_000_000, "1.5"},
+		{-1, 0, "-1"},
+		{-2, 500_000_000, "-1.5"},
+		{-1, 999_999_999, "-0.000000001"},
+		{1 << 40, 999_999_999, "1099511627776.999999999"},
+		{math.MinInt64, 0, "-9223372036854775808"},
+		{7, 120_000, "7.00012"},
 	} {
 		if got := paxTime(c.sec, c.nsec); got != c.want {
 			t.Errorf("%d s + %d ns: %s, want %s", c.sec, c.nsec, got, c.want)
@@ -214,6 +222,25 @@ func TestFilesWhoseMapsMakeNoSense(t *testing.T) {
 	}
 }
 
+func TestByteSum(t *testing.T) {
+	t.Parallel()
+	for _, value := range []byte{0, 1, 0x80, 0xFF} {
+		if got := byteSum(bytes.Repeat([]byte{value}, tarBlock)); got != tarBlock*int64(value) {
+			t.Errorf("of bytes %d: %d", value, got)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		block := rapid.SliceOfN(rapid.Byte(), tarBlock, tarBlock).Draw(t, "block")
+		want := int64(0)
+		for _, b := range block {
+			want += int64(b)
+		}
+		if got := byteSum(block); got != want {
+			t.Fatalf("%d, want %d", got, want)
+		}
+	})
+}
+
 // The hash of content does not depend on how it was cut, nor that over runs on
 // where the holes are.
 func TestContentSums(t *testing.T) {
@@ -228,11 +255,10 @@ func TestContentSums(t *testing.T) {
 			content = append(content, b...)
 		}
 		content = content[:len(content)-rapid.IntRange(0, runBlock-1).Draw(t, "short")]
-		plain := &contentSum{hash: sha256.New()}
-		h := sha256.New()
-		byRuns := &contentSum{hash: h, runs: &runs{hash: h}}
+		size := int64(len(content))
+		plain, byRuns := newContentSum(size, 0), newContentSum(size, manyHoles+1)
 		for off := 0; off < len(content); {
-			n := min(rapid.SampledFrom([]int{512, 1024, 4096, 8192, 5120}).Draw(t, "cut"), len(content)-off)
+			n := min(rapid.SampledFrom([]int{512, 1024, 4096, 8192, 5120, 1 << 20}).Draw(t, "cut"), len(content)-off)
 			part := content[off : off+n]
 			// Zeros may be a hole, or not.
 			if len(bytes.Trim(part, "\x00")) > 0 || rapid.Bool().Draw(t, "stored") {
@@ -241,10 +267,10 @@ func TestContentSums(t *testing.T) {
 			}
 			off += n
 		}
-		if got := plain.end(int64(len(content))); *got != sha256.Sum256(content) {
+		if got := plain.end(); *got != sha256.Sum256(content) {
 			t.Fatal("the hash is not that of the content")
 		}
-		if got := byRuns.end(int64(len(content))); *got != sumOfRuns(content) {
+		if got := byRuns.end(); *got != sumOfRuns(content) {
 			t.Fatal("the hash over runs is another")
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -14,9 +15,48 @@ import (
 	"snap-to-s3/internal/objstore"
 )
 
-// benchTree names the folder that the benchmark archives; scripts/bench-tree.sh
-// sets it. Without it that is Go's own sources.
-const benchTree = "BENCH_TREE"
+// These name what the benchmarks archive: a folder, or a device with an ext4 that
+// they mount as a run does; scripts/bench-tree.sh sets them. Without them that is
+// Go's own sources.
+const (
+	benchTree   = "BENCH_TREE"
+	benchDevice = "BENCH_DEVICE"
+)
+
+func openBenchTree(b *testing.B) *filesystem.Tree {
+	b.Helper()
+	if device := os.Getenv(benchDevice); device != "" {
+		return mountBenchTree(b, device)
+	}
+	path := os.Getenv(benchTree)
+	if path == "" {
+		path = filepath.Join(runtime.GOROOT(), "src")
+	}
+	root, err := os.Open(path)
+	if err != nil {
+		b.Skipf("nothing to read: %v", err)
+	}
+	b.Cleanup(func() { root.Close() })
+	return &filesystem.Tree{Root: root}
+}
+
+func mountBenchTree(b *testing.B, device string) *filesystem.Tree {
+	b.Helper()
+	info, err := os.Stat(device)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m, err := filesystem.Open(b.Context(), filesystem.MountRequest{Device: device, Size: info.Size(), Type: "ext4"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := m.Close(context.WithoutCancel(b.Context())); err != nil {
+			b.Error(err)
+		}
+	})
+	return &filesystem.Tree{Root: m.Root()}
+}
 
 // benchRows makes rows of entries, as a run does.
 type benchRows struct{ out *layout.EntriesWriter }
@@ -94,20 +134,13 @@ func writeTreeToStore(ctx context.Context, tree *filesystem.Tree, c codec.Codec)
 }
 
 func BenchmarkTree(b *testing.B) {
-	path := os.Getenv(benchTree)
-	if path == "" {
-		path = runtime.GOROOT() + "/src"
-	}
 	for _, name := range []string{"lz4", "zstd"} {
 		b.Run(name+"-1", func(b *testing.B) {
-			root, err := os.Open(path)
-			if err != nil {
-				b.Skipf("nothing to read: %v", err)
-			}
-			defer root.Close()
+			tree := openBenchTree(b)
 			var res archive.TreeResult
 			for b.Loop() {
-				if res, err = writeTreeToStore(b.Context(), &filesystem.Tree{Root: root}, mustCodec(name, 1)); err != nil {
+				var err error
+				if res, err = writeTreeToStore(b.Context(), tree, mustCodec(name, 1)); err != nil {
 					b.Fatal(err)
 				}
 				b.SetBytes(res.Plain)
@@ -121,18 +154,10 @@ func BenchmarkTree(b *testing.B) {
 
 // BenchmarkWalk is the part of that which the walk takes, small files included.
 func BenchmarkWalk(b *testing.B) {
-	path := os.Getenv(benchTree)
-	if path == "" {
-		path = runtime.GOROOT() + "/src"
-	}
-	root, err := os.Open(path)
-	if err != nil {
-		b.Skipf("nothing to read: %v", err)
-	}
-	defer root.Close()
+	tree := openBenchTree(b)
 	var entries int
 	for b.Loop() {
-		for _, err := range (&filesystem.Tree{Root: root}).Walk(b.Context()) {
+		for _, err := range tree.Walk(b.Context()) {
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -22,6 +22,7 @@ type layer struct {
 	p     *treePipeline
 	links filesystem.Links
 	heads headers
+	rows  []TreeRow // not used yet
 
 	c  *piece // being filled
 	at int64  // offset of its first byte in the stream
@@ -34,8 +35,7 @@ func (l *layer) entry(ctx context.Context, e *filesystem.Entry) error {
 		l.p.o.Skipped(e.Path)
 		return nil
 	}
-	row := &TreeRow{Entry: *e}
-	row.Content, row.Data, row.Xattrs = nil, nil, nil
+	row := l.row(e)
 	first, before := l.links.First(e)
 	var cut pieces
 	if before {
@@ -63,7 +63,7 @@ func (l *layer) entry(ctx context.Context, e *filesystem.Entry) error {
 	}
 	var sum *contentSum
 	if e.Type == filesystem.Regular && !before {
-		sum = newContentSum(e.Size - cut.bytes)
+		sum = newContentSum(e.Size, e.Size-cut.bytes)
 		if err := l.content(ctx, e, cut, sum); err != nil {
 			return err
 		}
@@ -74,6 +74,18 @@ func (l *layer) entry(ctx context.Context, e *filesystem.Entry) error {
 	// After the padding, so that every byte of an entry stands before its row.
 	l.c.shares = append(l.c.shares, share{sum: sum, row: row})
 	return nil
+}
+
+// row takes memory for many at a time: a tree may be nothing but small files.
+func (l *layer) row(e *filesystem.Entry) *TreeRow {
+	if len(l.rows) == 0 {
+		l.rows = make([]TreeRow, 64)
+	}
+	row := &l.rows[0]
+	l.rows = l.rows[1:]
+	row.Entry = *e
+	row.Content, row.Data, row.Xattrs = nil, nil, nil
+	return row
 }
 
 func (l *layer) count(row *TreeRow) {

@@ -169,7 +169,7 @@ func (p *treePipeline) sum(ctx context.Context) error {
 				continue
 			}
 			if s.sum != nil {
-				s.row.Sum, s.row.Runs = s.sum.end(s.row.Size), s.sum.runs != nil
+				s.row.Sum, s.row.Runs = s.sum.end(), s.sum.runs != nil
 			}
 			c.rows = append(c.rows, s.row)
 		}

@@ -39,7 +39,7 @@ func (w *walker) examine(b *batch) {
 
 func (w *walker) look(b *batch, it *item) error {
 	if it.self != nil {
-		return w.lookAtFolder(it)
+		return w.lookAtFolder(b, it)
 	}
 	e := &it.entry
 	e.Path = join(it.in.path, it.name.text)
@@ -71,11 +71,11 @@ func (w *walker) look(b *batch, it *item) error {
 		return nil
 	}
 	var err error
-	e.Xattrs, err = w.xattrs(below(it.in.fd, it.name.text))
+	e.Xattrs, err = w.xattrs(b, below(it.in.fd, it.name.text))
 	return err
 }
 
-func (w *walker) lookAtFolder(it *item) error {
+func (w *walker) lookAtFolder(b *batch, it *item) error {
 	e, f := &it.entry, it.self
 	e.Path = f.path
 	if f.err != nil {
@@ -94,7 +94,7 @@ func (w *walker) lookAtFolder(it *item) error {
 		return nil
 	}
 	var err error
-	e.Xattrs, err = w.xattrs(openAttributes(f.fd))
+	e.Xattrs, err = w.xattrs(b, openAttributes(f.fd))
 	return err
 }
 
@@ -105,8 +105,8 @@ const firstFree = 256
 // xattrs leaves out what XFS shows root a second time: its ACLs, in the form in
 // which it stores them (Linux, fs/xfs/xfs_xattr.c). On another filesystem they
 // would be xattrs that nobody has set.
-func (w *walker) xattrs(a attributes) ([]Xattr, error) {
-	all, err := readXattrs(a)
+func (w *walker) xattrs(b *batch, a attributes) ([]Xattr, error) {
+	all, err := readXattrs(a, b.room[:])
 	if w.xfs {
 		all = slices.DeleteFunc(all, func(x Xattr) bool {
 			return x.Name == "trusted.SGI_ACL_FILE" || x.Name == "trusted.SGI_ACL_DEFAULT"
@@ -137,23 +137,29 @@ func (w *walker) lookAtFile(b *batch, it *item) (err error) {
 	if e.Type != Regular {
 		return errors.New("it has become no file while it was read: something writes to this filesystem")
 	}
-	if e.Xattrs, err = w.xattrs(openAttributes(fd)); err != nil || e.Size == 0 {
+	if e.Xattrs, err = w.xattrs(b, openAttributes(fd)); err != nil || e.Size == 0 {
 		return err
 	}
-	data, whole, err := dataMap(fd, e.Size)
-	if err != nil {
-		return err
+	small := e.Size <= smallFile
+	if small {
+		if e.Content, err = b.readSmall(fd, int(e.Size)); err != nil {
+			return err
+		}
 	}
-	if !whole {
-		e.Sparse, e.Data = true, data
+	if !small || mayHaveHole(e.Content) {
+		data, whole, err := dataMap(fd, e.Size)
+		if err != nil {
+			return err
+		}
+		if !whole {
+			e.Sparse, e.Data, e.Content = true, data, nil
+		}
 	}
-	if keep = !whole || e.Size > smallFile; keep {
+	if keep = e.Sparse || !small; keep {
 		e.file = &File{path: e.Path, fd: fd}
 		e.file.Retain()
-		return nil
 	}
-	e.Content, err = b.readSmall(fd, int(e.Size))
-	return err
+	return nil
 }
 
 // readSmall reads a whole file into the batch's memory.

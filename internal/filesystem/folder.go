@@ -75,7 +75,7 @@ func (f *folder) release() {
 }
 
 // open opens the folder and lists it, ahead of its turn only the first names.
-func (f *folder) open(root int, most int) {
+func (f *folder) open(root int, most int, buf []byte) {
 	dir, text := root, "."
 	if f.above != nil {
 		dir, text = f.above.fd, f.name
@@ -90,15 +90,14 @@ func (f *folder) open(root int, most int) {
 		return
 	}
 	if f.err = fstat(f.fd, &f.stat); f.err == nil {
-		f.read(most)
+		f.read(most, buf)
 	}
 }
 
 // read reads names until there are most of them, or none left. Of a folder that
 // cannot be read to its end nothing is kept: half a listing must not look like a
 // whole one.
-func (f *folder) read(most int) {
-	buf := make([]byte, 64<<10)
+func (f *folder) read(most int, buf []byte) {
 	for f.partial = true; f.partial && len(f.names) < most; {
 		n, err := again(func() (int, error) { return unix.Getdents(f.fd, buf) })
 		if err == nil && n > 0 {
@@ -150,6 +149,7 @@ const (
 	namesAhead    = 100_000 // names held by all of them; 5 MiB
 	namesEach     = 20_000  // names of one of them
 	listers       = 16      // listings under way
+	listBuffer    = 64 << 10
 )
 
 // listed waits until a folder is listed, whole. begun: it was begun ahead of its
@@ -170,7 +170,7 @@ func (w *walker) listed(ctx context.Context, f *folder, begun bool) error {
 	rest := make(chan struct{})
 	w.helpers.Go(func() {
 		defer close(rest)
-		f.read(math.MaxInt)
+		f.read(math.MaxInt, make([]byte, listBuffer))
 	})
 	return w.flushUnless(ctx, rest)
 }
@@ -179,13 +179,16 @@ func (w *walker) list(f *folder, most int) {
 	f.retain()
 	w.helpers.Go(func() {
 		defer f.release()
-		w.listing <- struct{}{}
-		f.open(w.root, most)
+		buf := <-w.listing
+		if buf == nil {
+			buf = make([]byte, listBuffer)
+		}
+		f.open(w.root, most, buf)
 		if most == namesEach {
 			w.held.Add(int64(len(f.names)))
 		}
 		close(f.ready) // from here on names are the scout's
-		<-w.listing
+		w.listing <- buf
 	})
 }
 

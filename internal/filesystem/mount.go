@@ -101,14 +101,24 @@ func (m *Mount) mount(ctx context.Context, r MountRequest, driver string) error 
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if !r.Plain {
+	if r.Plain {
+		return m.mountPlain(ctx, r, driver)
+	}
+	for waited, wait := time.Duration(0), firstWait; ; wait = min(2*wait, longestWait) {
 		err := m.mountDetached(r, driver)
-		if !errors.Is(err, errNoFsopen) {
+		switch {
+		case errors.Is(err, errNoFsopen):
+			return m.mountPlain(ctx, r, driver)
+		case r.Type != "btrfs" || !errors.Is(err, unix.EEXIST) || waited > btrfsPatience || pause(ctx, wait) != nil:
 			return err
 		}
+		waited += wait
 	}
-	return m.mountPlain(ctx, r, driver)
 }
+
+// btrfsPatience is how long a btrfs is tried again that the kernel says is there
+// already: it lets go of a copy's id a moment after the copy was unmounted.
+const btrfsPatience = 10 * time.Second
 
 // Root is the open root folder of the filesystem. It is the mount's own, and
 // closed by its Close.

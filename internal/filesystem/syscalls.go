@@ -105,6 +105,23 @@ func dataMap(fd int, size int64) (data []Extent, whole bool, err error) {
 // (its manual, "Storing Sparse Files"), and no filesystem has smaller blocks.
 const sparseUnit = 512
 
+// mayHaveHole tells whether content has a unit that is nothing but zeros. Of most
+// small files this spares asking the filesystem.
+func mayHaveHole(content []byte) bool {
+	for len(content) > 0 {
+		unit := content[:min(len(content), sparseUnit)]
+		zeros := 0
+		for zeros < len(unit) && unit[zeros] == 0 {
+			zeros++
+		}
+		if zeros == len(unit) {
+			return true
+		}
+		content = content[len(unit):]
+	}
+	return false
+}
+
 func appendPiece(data []Extent, from, to, size int64) []Extent {
 	from -= from % sparseUnit
 	to = min((to+sparseUnit-1)/sparseUnit*sparseUnit, size)
@@ -144,10 +161,10 @@ func below(dir int, name string) pathAttributes {
 	return pathAttributes(fmt.Sprintf("/proc/thread-self/fd/%d/%s", dir, name))
 }
 
-// readXattrs returns all attributes in byte order of their names.
-func readXattrs(a attributes) ([]Xattr, error) {
-	var room [1024]byte
-	names, err := grow(room[:], a.list)
+// readXattrs returns all attributes in byte order of their names. room is memory
+// to read into; few have more.
+func readXattrs(a attributes, room []byte) ([]Xattr, error) {
+	names, err := grow(room, a.list)
 	if errors.Is(err, unix.ENOTSUP) || err == nil && len(names) == 0 {
 		return nil, nil
 	}
@@ -156,13 +173,15 @@ func readXattrs(a attributes) ([]Xattr, error) {
 	}
 	var all []Xattr
 	for raw := range bytes.SplitSeq(bytes.TrimSuffix(names, []byte{0}), []byte{0}) {
-		name := string(raw)
-		var room [1024]byte
-		value, err := grow(room[:], func(buf []byte) (int, error) { return a.get(name, buf) })
+		all = append(all, Xattr{Name: string(raw)})
+	}
+	for i := range all {
+		x := &all[i]
+		value, err := grow(room, func(buf []byte) (int, error) { return a.get(x.Name, buf) })
 		if err != nil {
-			return nil, fmt.Errorf("read xattr %q: %w", name, err)
+			return nil, fmt.Errorf("read xattr %q: %w", x.Name, err)
 		}
-		all = append(all, Xattr{name, bytes.Clone(value)})
+		x.Value = bytes.Clone(value)
 	}
 	slices.SortFunc(all, func(a, b Xattr) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil

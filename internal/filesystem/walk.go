@@ -65,7 +65,7 @@ type walker struct {
 
 	filling  *batch // by the scout
 	spare    sync.Pool
-	listing  chan struct{}
+	listing  chan []byte  // what listings under way read into; nil: not yet made
 	held     atomic.Int64 // names listed ahead
 	helpers  sync.WaitGroup
 	answered atomic.Int64 // calls that have returned; a walk that stalls has no more of them
@@ -77,7 +77,8 @@ type walker struct {
 type batch struct {
 	items [batchItems]item
 	n     int
-	arena []byte // for the content of small files
+	arena []byte     // for the content of small files
+	room  [1024]byte // to read xattrs into
 	done  chan struct{}
 }
 
@@ -94,7 +95,10 @@ func (t *Tree) walk(ctx context.Context, full bool) iter.Seq2[*Entry, error] {
 		w := &walker{
 			t: t, root: int(t.Root.Fd()), full: full,
 			order: make(chan *batch, batchesAhead), jobs: make(chan *batch, batchesAhead),
-			listing: make(chan struct{}, listers),
+			listing: make(chan []byte, listers),
+		}
+		for range listers {
+			w.listing <- nil
 		}
 		var st unix.Stat_t
 		if err := fstat(w.root, &st); err != nil {

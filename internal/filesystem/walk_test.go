@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -195,6 +196,55 @@ func TestHolesAreFound(t *testing.T) {
 		}
 		if !e.Sparse || len(e.Data) != 2 || e.Data[0].Off > 1<<20 || e.Data[0].Off < 1<<20-64<<10 || e.Data[1].Len > 128<<10 {
 			t.Errorf("sparse %t, data %v", e.Sparse, e.Data)
+		}
+	}
+}
+
+// The content of a small file may spare asking for its holes, and tells the same.
+func TestHolesOfSmallFiles(t *testing.T) {
+	dir := t.TempDir()
+	const unit = 4 << 10
+	for shape := range 1 << 4 { // which of four blocks have data
+		for _, size := range []int64{4 * unit, 4*unit - 100, 3*unit + 1} {
+			f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%04b %d", shape, size)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			for i := range int64(4) {
+				if shape>>i&1 != 0 {
+					_, err = f.WriteAt(bytes.Repeat([]byte{'x'}, unit), i*unit)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := f.Truncate(size); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for e, err := range openTree(t, dir).Walk(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Type != Regular {
+			continue
+		}
+		f, err := os.Open(filepath.Join(dir, e.Path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		data, whole, err := dataMap(int(f.Fd()), e.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if whole {
+			data = nil
+		}
+		if e.Sparse == whole || !slices.Equal(e.Data, data) || whole && int64(len(e.Content)) != e.Size || !whole && e.Content != nil {
+			t.Errorf("%s: sparse %t, data %v, %d bytes of content; want %v", e.Path, e.Sparse, e.Data, len(e.Content), data)
 		}
 	}
 }
