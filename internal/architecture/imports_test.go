@@ -33,6 +33,8 @@ func below() map[string][]string {
 		"catalog/catalogtest":   {"catalog"},
 		"filesystem/treetest":   {},
 
+		"filesystem/slowdisktest": {},
+
 		"aws":     {"runstate"},
 		"aws/s3":  {"aws", "objstore", "runstate"},
 		"aws/ec2": {"aws", "block", "catalog", "runstate", "workflow"},
@@ -96,6 +98,7 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 		{"github.com/pierrec/lz4", []string{"internal/codec"}, []string{"internal"}},
 		{"github.com/DataDog/zstd", []string{"internal/codec"}, []string{"internal"}},
 		{"github.com/google/go-cmp", nil, []string{"internal"}},
+		{"github.com/hanwen/go-fuse", nil, []string{"internal"}},
 		{"pgregory.net/rapid", nil, []string{"internal"}},
 		{"github.com/stretchr/testify", nil, nil},
 		{"github.com/pkg/errors", nil, nil},

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -17,11 +18,22 @@ import (
 // minutes of all attempts.
 const silentAttempts = 3
 
+// patientAttempts is the same for a call that is waited for longer than a large
+// body: each of them is a quarter of an hour.
+const patientAttempts = 2
+
 // call is what is kept of one call across its attempts.
 type call struct {
 	max    atomic.Int64 // attempts it may have at most
 	failed atomic.Int64 // attempts that are tried again
 	silent atomic.Int64 // those of them that had no answer in the usual time
+	last   atomic.Pointer[failure]
+}
+
+// failure is an attempt that is to be followed by another one.
+type failure struct {
+	at  time.Time
+	err string
 }
 
 type callKey struct{}
@@ -44,6 +56,22 @@ func (c *call) attempt(r *smithyhttp.Request) {
 	}
 }
 
+// repeated writes a line for an attempt that follows a failed one: after what
+// failure, and how long after it.
+func (s *Session) repeated(ctx context.Context) {
+	c := callOf(ctx)
+	if c == nil {
+		return
+	}
+	before := c.last.Swap(nil)
+	if before == nil {
+		return
+	}
+	fields := append(callFields(ctx), slog.Int64("attempt", c.failed.Load()+1), slog.Int64("max", c.max.Load()),
+		slog.Duration("delay", time.Since(before.at)), slog.String("after", before.err))
+	s.log.LogAttrs(ctx, slog.LevelDebug, "aws call is made again", fields...)
+}
+
 // again notes that a failed attempt is to be followed by another one. It is an
 // error where that was tried often enough. The first is told to whoever watches:
 // eight attempts at a server that hangs are minutes in which nothing else shows.
@@ -53,12 +81,17 @@ func (s *Session) again(ctx context.Context, cause error) error {
 		return nil
 	}
 	most := max(0, c.max.Load()-1)
-	if stall, ok := errors.AsType[*StallError](cause); ok && stall.After <= s.stall {
-		most = min(most, silentAttempts-1)
-		if n := c.silent.Add(1); n >= silentAttempts {
+	if stall, ok := errors.AsType[*StallError](cause); ok && (stall.After <= s.stall || stall.After > s.bodyStall) {
+		allowed := int64(silentAttempts)
+		if stall.After > s.bodyStall {
+			allowed = patientAttempts
+		}
+		most = min(most, allowed-1)
+		if n := c.silent.Add(1); n >= allowed {
 			return &retry.MaxAttemptsError{Attempt: int(c.failed.Load()) + 1, Err: cause}
 		}
 	}
+	c.last.Store(&failure{time.Now(), brief(cause)})
 	if c.failed.Add(1) == 1 {
 		why, _ := explain(cause)
 		fields := append(callFields(ctx), slog.String("err", why), slog.Int64("up_to", most))

@@ -69,7 +69,13 @@ func explain(err error) (why, next string) {
 	if a, ok := answerOf(err); ok {
 		return explainAnswer(err, a)
 	}
+	if why, next := explainRequest(err); why != "" {
+		return why, next
+	}
 	if why, next := explainConnection(err); why != "" {
+		return why + attempts(err), next
+	}
+	if why, next := explainForeign(err); why != "" {
 		return why + attempts(err), next
 	}
 	if isCredentials(err) {

@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -20,6 +21,9 @@ type Instance struct {
 	Zone    string
 	Account string
 }
+
+// instanceForm is that of an instance id (EC2 user guide, "Resource IDs").
+var instanceForm = regexp.MustCompile(`^i-[0-9a-f]+$`)
 
 const instanceTimeout = 5 * time.Second
 
@@ -51,8 +55,10 @@ func (s *Session) Instance(ctx context.Context) (Instance, error) {
 	found := Instance{
 		ID: answer.InstanceID, Region: answer.Region, Zone: answer.AvailabilityZone, Account: answer.AccountID,
 	}
-	if found.ID == "" || found.Region == "" || found.Zone == "" {
-		return Instance{}, fmt.Errorf("ask the instance metadata service: its identity document lacks instance, region or zone: %+v", found)
+	if !instanceForm.MatchString(found.ID) || !IsRegion(found.Region) || !IsRegion(found.Zone) {
+		return Instance{}, hint.Wrap(
+			fmt.Errorf("ask the instance metadata service: it tells of no instance, region or zone: id %q, region %q, zone %q", found.ID, found.Region, found.Zone),
+			"run this on an EC2 instance; something else answers at the address of its metadata service")
 	}
 	s.instance = found
 	return found, nil

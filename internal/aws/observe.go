@@ -26,7 +26,12 @@ func (s *Session) observe(stack *middleware.Stack) error {
 		return err
 	}
 	attempt := middleware.DeserializeMiddlewareFunc("SnapToS3Attempt", s.observeAttempt)
-	return stack.Deserialize.Add(attempt, middleware.Before)
+	if err := stack.Deserialize.Add(attempt, middleware.Before); err != nil {
+		return err
+	}
+	// Innermost: it sees the answer before it is decoded.
+	root := middleware.DeserializeMiddlewareFunc("SnapToS3Root", s.isItsAnswer)
+	return stack.Deserialize.Add(root, middleware.After)
 }
 
 func (s *Session) observeCall(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
@@ -54,6 +59,7 @@ func (s *Session) observeAttempt(ctx context.Context, in middleware.DeserializeI
 	if request, ok := in.Request.(*smithyhttp.Request); ok {
 		callOf(ctx).attempt(request)
 	}
+	s.repeated(ctx)
 	out, metadata, err := next.HandleDeserialize(ctx, in)
 	now := time.Now()
 	if date, ok := awsmiddleware.GetServerTime(metadata); ok && now.Sub(start) < slowestDate && s.tellsTime(ctx, out.RawResponse) {

@@ -64,7 +64,7 @@ func newRetryer(maxBackoff time.Duration, again func(context.Context, error) err
 // hopeless finds what the SDK would try again although it cannot get better:
 // it takes every failure to connect for a passing one.
 func hopeless(err error) awssdk.Ternary {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || isCredentials(err) {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || isCredentials(err) || isBadAddress(err) || isBadHeader(err) {
 		return awssdk.FalseTernary
 	}
 	return awssdk.UnknownTernary

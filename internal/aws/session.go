@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"sync"
 	"time"
 
@@ -40,10 +41,11 @@ type Session struct {
 	// S3Endpoint is the URL given in Options, or "".
 	S3Endpoint string
 
-	log     *slog.Logger
-	stall   time.Duration // of calls without a large body
-	retryer *retryer
-	clock   clock
+	log       *slog.Logger
+	stall     time.Duration // of calls without a large body
+	bodyStall time.Duration // of those with one
+	retryer   *retryer
+	clock     clock
 
 	instanceMu sync.Mutex
 	instance   Instance // once known
@@ -63,7 +65,7 @@ func Load(ctx context.Context, o Options) (*Session, error) {
 	if o.MaxBackoff == 0 {
 		o.MaxBackoff = 20 * time.Second
 	}
-	s := &Session{S3Endpoint: o.S3Endpoint, log: o.Log, stall: o.Stall}
+	s := &Session{S3Endpoint: o.S3Endpoint, log: o.Log, stall: o.Stall, bodyStall: bodyStall}
 	s.retryer = newRetryer(o.MaxBackoff, s.again)
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(newHTTPClient(o.Stall)),
@@ -75,8 +77,8 @@ func Load(ctx context.Context, o Options) (*Session, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		return nil, hint.Wrap(fmt.Errorf("read the AWS configuration: %w", err),
-			"check AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE and AWS_CA_BUNDLE")
+		return nil, hint.Wrap(&explained{"read the AWS configuration: " + strconvNoise.ReplaceAllString(redact(err.Error()), ""), err},
+			"check AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE, AWS_CA_BUNDLE, and what else of AWS_... the error names")
 	}
 	// Set here and not while loading: AWS_CA_BUNDLE needs the SDK's own client.
 	cfg.HTTPClient = plainBodies{cfg.HTTPClient, bodyStall}
@@ -91,8 +93,14 @@ func Load(ctx context.Context, o Options) (*Session, error) {
 		}
 		s.Config.Region = instance.Region
 	}
+	if !IsRegion(s.Config.Region) {
+		return nil, hint.Wrap(fmt.Errorf("%q is not the name of a region", s.Config.Region), hintRegion)
+	}
 	return s, nil
 }
+
+// strconvNoise is what Go's parsers put before what they found.
+var strconvNoise = regexp.MustCompile(`strconv\.[A-Za-z]+: `)
 
 // Retries is how many attempts of this session's calls were repetitions.
 func (s *Session) Retries() int64 { return s.retryer.count.Load() }

@@ -96,10 +96,15 @@ func TestRetriesAreCountedAndLogged(t *testing.T) {
 	for _, want := range []string{
 		`msg="aws call" service=S3 operation=GetObject`, "attempts=4",
 		`msg="aws attempt failed"`, `err="RequestThrottleException: slower, please (HTTP 400, request REQ1)"`, `attempt="attempt=3; max=8"`,
+		`msg="aws call is made again" service=S3 operation=GetObject attempt=4 max=8 delay=`,
+		`after="RequestThrottleException: slower, please (HTTP 400, request REQ1)"`,
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %s:\n%s", want, log.String())
 		}
+	}
+	if n := strings.Count(log.String(), "aws call is made again"); n != 3 {
+		t.Errorf("%d lines of repetitions, want 3", n)
 	}
 	for _, secret := range []string{secretKey, "session-token"} {
 		if strings.Contains(log.String(), secret) {
@@ -267,6 +272,21 @@ func TestPatience(t *testing.T) {
 	}
 	if err := head(t.Context(), s); err == nil {
 		t.Error("the next call on that connection has patience too")
+	}
+}
+
+// A call that is waited for longest is given up soonest: two times in vain are
+// twice a quarter of an hour.
+func TestPatienceHasAnEnd(t *testing.T) {
+	var calls atomic.Int64
+	server := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		<-r.Context().Done()
+	})
+	s := load(t, server.URL, aws.Options{Stall: 50 * time.Millisecond})
+	err := head(aws.Patient(t.Context(), 200*time.Millisecond), s)
+	if err == nil || calls.Load() != 2 {
+		t.Errorf("%d calls, %v; want two and an error", calls.Load(), err)
 	}
 }
 

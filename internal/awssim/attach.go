@@ -55,7 +55,7 @@ func (s *Server) attach(v *volume, r attachRequest) *apiError {
 		state: attAttaching, change: newWait(s.ec2.conf.Attaching),
 	}
 	v.attached, v.state = a, volInUse
-	if r.instance != s.cfg.InstanceID {
+	if _, simulated := s.rootsOf(r.instance); !simulated {
 		return nil // the device appears elsewhere
 	}
 	fault := s.ec2.fault(v)

@@ -12,8 +12,9 @@ import (
 // deviceNode is a device as the instance sees it: an entry of the device root
 // that leads to a loop device or straight to the image.
 type deviceNode struct {
-	name string
-	loop *loopDevice // nil: the image itself
+	roots roots // of its instance
+	name  string
+	loop  *loopDevice // nil: the image itself
 }
 
 const (
@@ -26,7 +27,8 @@ func (s *Server) plug(v *volume) error {
 	if v.noImage != nil {
 		return fmt.Errorf("its image of %d bytes does not fit into this filesystem: %w", v.deviceSize, v.noImage)
 	}
-	node := &deviceNode{name: v.attached.name.node(s.cfg.Naming)}
+	where, _ := s.rootsOf(v.attached.instance)
+	node := &deviceNode{roots: where, name: v.attached.name.node(s.cfg.Naming)}
 	target, err := filepath.Abs(v.image)
 	if err != nil {
 		return err
@@ -37,8 +39,8 @@ func (s *Server) plug(v *volume) error {
 		}
 		target = node.loop.path
 	}
-	if err := s.showDevice(node.name, target, nvmeIdentity{serial: strings.Replace(v.id, "-", "", 1), model: modelEBS}); err != nil {
-		return errors.Join(err, node.loop.release(), s.hideDevice(node.name))
+	if err := s.showDevice(where, node.name, target, nvmeIdentity{serial: strings.Replace(v.id, "-", "", 1), model: modelEBS}); err != nil {
+		return errors.Join(err, node.loop.release(), node.hide())
 	}
 	v.attached.node = node
 	if at := s.ec2.fault(v).ReadErrorAt; at > 0 && at < v.deviceSize {
@@ -53,14 +55,14 @@ type nvmeIdentity struct{ serial, model string }
 
 // showDevice makes the entry in the device root, and for NVMe what the kernel
 // shows of the controller under /sys, padded as the controller pads it.
-func (s *Server) showDevice(name, target string, id nvmeIdentity) error {
-	if err := os.Symlink(target, filepath.Join(s.devRoot(), name)); err != nil {
+func (s *Server) showDevice(where roots, name, target string, id nvmeIdentity) error {
+	if err := os.Symlink(target, filepath.Join(where.dev, name)); err != nil {
 		return err
 	}
 	if s.cfg.Naming != "nvme" {
 		return nil
 	}
-	dir := filepath.Join(s.sysRoot(), "block", name, "device")
+	dir := filepath.Join(where.sys, "block", name, "device")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -70,12 +72,12 @@ func (s *Server) showDevice(name, target string, id nvmeIdentity) error {
 	return os.WriteFile(filepath.Join(dir, "model"), fmt.Appendf(nil, "%-40s\n", id.model), 0o600)
 }
 
-func (s *Server) hideDevice(name string) error {
-	err := os.Remove(filepath.Join(s.devRoot(), name))
+func (n *deviceNode) hide() error {
+	err := os.Remove(filepath.Join(n.roots.dev, n.name))
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(filepath.Join(s.sysRoot(), "block", name)))
+	return errors.Join(err, os.RemoveAll(filepath.Join(n.roots.sys, "block", n.name)))
 }
 
 // unplug takes a volume's device away and tells whether it is gone. A device
@@ -97,7 +99,7 @@ func (s *Server) unplug(v *volume) bool {
 			s.ec2.broken = append(s.ec2.broken, fmt.Sprintf("take volume %s away by force: %v", v.id, err))
 		}
 	}
-	if err := s.hideDevice(node.name); err != nil {
+	if err := node.hide(); err != nil {
 		s.ec2.broken = append(s.ec2.broken, fmt.Sprintf("remove the device of volume %s: %v", v.id, err))
 	}
 	v.attached.node = nil
@@ -168,7 +170,7 @@ func (s *Server) unplugAll() error {
 			continue
 		}
 		node := v.attached.node
-		errs = append(errs, node.loop.release(), s.hideDevice(node.name))
+		errs = append(errs, node.loop.release(), node.hide())
 		if node.loop != nil && !node.loop.goneSoon() {
 			errs = append(errs, fmt.Errorf("loop device %s of volume %s is still held by %s", node.loop.path, v.id, s.holder(v)))
 		}
@@ -207,15 +209,16 @@ func (s *Server) plugRoot(v *volume) error {
 	if err != nil {
 		return err
 	}
+	where := roots{s.devRoot(), s.sysRoot()}
 	if s.cfg.Naming != "nvme" {
-		return s.showDevice(s.cfg.Naming+"a", target, nvmeIdentity{})
+		return s.showDevice(where, s.cfg.Naming+"a", target, nvmeIdentity{})
 	}
-	if err := s.showDevice("nvme0n1", target, nvmeIdentity{strings.Replace(v.id, "-", "", 1), modelEBS}); err != nil {
+	if err := s.showDevice(where, "nvme0n1", target, nvmeIdentity{strings.Replace(v.id, "-", "", 1), modelEBS}); err != nil {
 		return err
 	}
 	local := filepath.Join(filepath.Dir(target), "instance-storage.img")
 	if err := (&diskImage{}).copyTo(local, 1<<30, 0); err != nil { // 1 GiB, sparse
 		return err
 	}
-	return s.showDevice("nvme1n1", local, nvmeIdentity{"AWS1A2B3C4D5E6F70819", modelInstance})
+	return s.showDevice(where, "nvme1n1", local, nvmeIdentity{"AWS1A2B3C4D5E6F70819", modelInstance})
 }

@@ -69,6 +69,7 @@ type ec2State struct {
 	snapshots []*snapshot
 	volumes   []*volume // those that are gone are not in it
 	instances []*ec2Instance
+	hosts     []*Host // instances besides our own on which programs run
 	byID      map[string]resource
 	created   map[string]createdVolume // by client token
 	faults    map[string]VolumeFault   // by snapshot or volume id

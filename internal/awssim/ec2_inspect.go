@@ -80,7 +80,7 @@ func (s *Server) Volumes() []VolumeInfo {
 		if a := v.attached; a != nil {
 			info.Instance, info.Device, info.Attachment = a.instance, a.device, a.state
 			if a.node != nil {
-				info.Node = filepath.Join(s.devRoot(), a.node.name)
+				info.Node = filepath.Join(a.node.roots.dev, a.node.name)
 				if a.node.loop != nil {
 					info.Loop = a.node.loop.path
 				}
@@ -92,13 +92,17 @@ func (s *Server) Volumes() []VolumeInfo {
 }
 
 // Invariants returns an error if something that must always hold did not hold
-// after one of the calls so far.
+// after one of the calls so far: no two attachments in one place, no object
+// written over by a call that did not name the one it replaces.
 func (s *Server) Invariants() error {
+	s.s3.mu.Lock()
+	broken := slices.Clone(s.s3.replaced)
+	s.s3.mu.Unlock()
 	s.ec2.mu.Lock()
 	defer s.ec2.mu.Unlock()
 	s.noteInvariants()
 	var errs []error
-	for _, b := range s.ec2.broken {
+	for _, b := range append(broken, s.ec2.broken...) {
 		errs = append(errs, errors.New(b))
 	}
 	return errors.Join(errs...)
@@ -123,10 +127,11 @@ func (s *Server) noteInvariants() {
 		if v.attached.node == nil {
 			continue
 		}
-		if other, taken := nodes[v.attached.node.name]; taken {
-			s.note("volumes %s and %s are both device %s", other, v.id, v.attached.node.name)
+		node := filepath.Join(v.attached.node.roots.dev, v.attached.node.name)
+		if other, taken := nodes[node]; taken {
+			s.note("volumes %s and %s are both device %s", other, v.id, node)
 		}
-		nodes[v.attached.node.name] = v.id
+		nodes[node] = v.id
 	}
 }
 

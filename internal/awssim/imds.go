@@ -22,8 +22,9 @@ type imdsState struct {
 	since  time.Time // the role's credentials are from then
 }
 
-// serveIMDS speaks IMDSv2 only: a request without a token is refused.
-func (s *Server) serveIMDS(w http.ResponseWriter, r *http.Request) {
+// serveIMDS speaks IMDSv2 only, to the programs on one instance: a request without
+// a token is refused.
+func (s *Server) serveIMDS(instance string, w http.ResponseWriter, r *http.Request) {
 	now := s.clock.time()
 	line := Call{Service: "imds", Action: r.Method, Summary: r.URL.Path, Time: now, Region: s.cfg.Region}
 	line.N = s.trace.number("imds", r.Method)
@@ -36,7 +37,7 @@ func (s *Server) serveIMDS(w http.ResponseWriter, r *http.Request) {
 	case fault.CutBefore, fault.LoseAnswer:
 		s.cutIMDS(line, "cut")
 	}
-	status, text := s.answerIMDS(w, r, now)
+	status, text := s.answerIMDS(instance, w, r, now)
 	if e := fault.Before; e != nil {
 		line.Fault, status, text = "before", e.Status, e.Message
 	}
@@ -63,7 +64,7 @@ func (s *Server) cutIMDS(line Call, how string) {
 
 const tokenHeader = "X-Aws-Ec2-Metadata-Token"
 
-func (s *Server) answerIMDS(w http.ResponseWriter, r *http.Request, now time.Time) (int, string) {
+func (s *Server) answerIMDS(instance string, w http.ResponseWriter, r *http.Request, now time.Time) (int, string) {
 	if r.URL.Path == "/latest/api/token" {
 		return s.newToken(w, r, now)
 	}
@@ -76,7 +77,7 @@ func (s *Server) answerIMDS(w http.ResponseWriter, r *http.Request, now time.Tim
 	if !ok || !now.Before(until) {
 		return http.StatusUnauthorized, "401 - Unauthorized"
 	}
-	text, ok := s.metadata(r.URL.Path, now)
+	text, ok := s.metadata(instance, r.URL.Path, now)
 	if !ok {
 		return http.StatusNotFound, "404 - Not Found"
 	}
@@ -111,14 +112,14 @@ func (s *Server) newToken(w http.ResponseWriter, r *http.Request, now time.Time)
 }
 
 // metadata is the text under a path.
-func (s *Server) metadata(path string, now time.Time) (string, bool) {
+func (s *Server) metadata(instance, path string, now time.Time) (string, bool) {
 	c := s.cfg
 	const role = "/latest/meta-data/iam/security-credentials/"
 	switch path {
 	case "/latest/dynamic/instance-identity/document":
-		return s.identityDocument(), true
+		return s.identityDocument(instance), true
 	case "/latest/meta-data/instance-id":
-		return c.InstanceID, true
+		return instance, true
 	case "/latest/meta-data/instance-type":
 		return instanceType, true
 	case "/latest/meta-data/local-ipv4":
@@ -151,10 +152,10 @@ const (
 
 // identityDocument has the members of the real one (AWS EC2 user guide,
 // "Instance identity documents").
-func (s *Server) identityDocument() string {
+func (s *Server) identityDocument(instance string) string {
 	return mustJSON(map[string]any{
 		"accountId": s.cfg.Account, "architecture": "x86_64", "availabilityZone": s.cfg.Zone, "billingProducts": nil,
-		"devpayProductCodes": nil, "marketplaceProductCodes": nil, "imageId": "ami-0123456789abcdef0", "instanceId": s.cfg.InstanceID,
+		"devpayProductCodes": nil, "marketplaceProductCodes": nil, "imageId": "ami-0123456789abcdef0", "instanceId": instance,
 		"instanceType": instanceType, "kernelId": nil, "pendingTime": "2026-01-01T00:00:00Z", "privateIp": privateIP,
 		"ramdiskId": nil, "region": s.cfg.Region, "version": "2017-09-30",
 	})

@@ -35,6 +35,8 @@ type s3State struct {
 	buckets map[string]*bucket
 	blobs   int // names of files so far
 	uploads int // ids so far
+	// replaced are the writes over an object that did not say which one they replace.
+	replaced []string
 }
 
 // s3Call is what S3's routing and payload check found out about a call.

@@ -3,6 +3,7 @@ package awssim
 import (
 	"crypto/md5"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -77,6 +78,9 @@ func (s *Server) place(c *call, cond conditions, o *object) *apiError {
 		return e
 	}
 	old := b.objects[o.key]
+	if old != nil && cond.ifMatch == "" && !s.cfg.IgnoreConditionals && !c.s3.conf.IgnoreConditionals {
+		s.s3.replaced = append(s.s3.replaced, fmt.Sprintf("s3://%s/%s was replaced by a write that did not name what it replaces", c.s3.bucketName, o.key))
+	}
 	b.objects[o.key] = o
 	if old != nil {
 		if err := old.contents.release(); err != nil {

@@ -185,6 +185,15 @@ func TestConditionalWrites(t *testing.T) {
 			t.Errorf("%v: %+v", header, got)
 		}
 	}
+	if err := s.Invariants(); err != nil {
+		t.Errorf("nothing was written over unnamed, but: %v", err)
+	}
+	if err := s.put("k", []byte("c")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Invariants(); err == nil || !strings.Contains(err.Error(), "s3://demo/k was replaced by a write that did not name what it replaces") {
+		t.Errorf("a write over an object that was not named: %v", err)
+	}
 	s.AddBucket(awssim.Bucket{Name: "demo", IgnoreConditionals: true})
 	if err := s.put("k", []byte("taken"), none); err != nil || string(s.read("k")) != "taken" {
 		t.Errorf("a store without conditions: %v, %q", err, s.read("k"))

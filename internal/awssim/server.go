@@ -111,7 +111,7 @@ func Start(cfg Config) (*Server, error) {
 	if s.api, err = listen(s.serveAPI, s.log); err != nil {
 		return nil, errors.Join(err, s.closeEC2(), s.removeDirs())
 	}
-	if s.imds, err = listen(s.serveIMDS, s.log); err != nil {
+	if s.imds, err = listen(func(w http.ResponseWriter, r *http.Request) { s.serveIMDS(s.cfg.InstanceID, w, r) }, s.log); err != nil {
 		return nil, errors.Join(err, s.api.close(), s.closeEC2(), s.removeDirs())
 	}
 	return s, nil
@@ -173,7 +173,7 @@ func (s *Server) Env() []string {
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)
-		s.closeErr = errors.Join(s.api.close(), s.imds.close(), s.leftovers(), s.closeEC2(), s.removeDirs())
+		s.closeErr = errors.Join(s.api.close(), s.imds.close(), s.closeHosts(), s.leftovers(), s.closeEC2(), s.removeDirs())
 	})
 	return s.closeErr
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"snap-to-s3/internal/snapshot"
@@ -29,6 +30,23 @@ type Catalog interface {
 	// DeleteTags deletes those of the tags that have exactly this value; others
 	// stay, without an error.
 	DeleteTags(ctx context.Context, id snapshot.ID, tags map[string]string) error
+}
+
+// WorkLister is what a Catalog may be able to do beyond that.
+type WorkLister interface {
+	// InWork yields the snapshots whose tag says that somebody works on them, and
+	// those that carry an owner, each once or twice.
+	InWork(ctx context.Context, tag string) iter.Seq2[snapshot.Snapshot, error]
+}
+
+// UnknownError says that a snapshot does not exist, or is not ours.
+type UnknownError struct {
+	Snapshot snapshot.ID
+	Region   string
+}
+
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("snapshot %s does not exist in %s, or is not owned by this account", e.Snapshot, e.Region)
 }
 
 // The values of the tag that drives the work (the predecessor's).

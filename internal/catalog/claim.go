@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -53,6 +54,11 @@ type ClaimRequest struct {
 	Snapshot snapshot.Snapshot
 	From, To string // the tag's value now and while the work goes on: Migrate, Migrating
 	AnyValue bool   // a person named the snapshot: whatever the tag says, From is not looked at
+
+	// Noted, unless nil, is told the claim's number before it is written, so that a
+	// claim whose run dies can be told from one written over it. Its error ends
+	// the claim.
+	Noted func(claimID string) error
 }
 
 // Claim is the right to work on one snapshot. It ends with Complete or GiveBack.
@@ -96,6 +102,11 @@ func (p *Protocol) Claim(ctx context.Context, r ClaimRequest) (context.Context, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("claim %s: %w", r.Snapshot.ID, err)
 	}
+	if r.Noted != nil {
+		if err := r.Noted(c.id); err != nil {
+			return nil, nil, fmt.Errorf("claim %s: %w", r.Snapshot.ID, err)
+		}
+	}
 	if err := c.take(ctx, write); err != nil {
 		return nil, nil, err
 	}
@@ -109,6 +120,20 @@ func (c *Claim) Owner() Owner {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.owner
+}
+
+// Unclaimed returns a snapshot's tags as they are without a claim, this one or a
+// dead one that it took over: what a record of the snapshot is to say of it.
+func (c *Claim) Unclaimed(tags map[string]string) map[string]string {
+	without := map[string]string{}
+	maps.Copy(without, tags)
+	delete(without, idTag(c.p.Tag))
+	delete(without, ownerTag(c.p.Tag))
+	delete(without, c.p.Tag)
+	if t := c.before(); t.present {
+		without[c.p.Tag] = t.value
+	}
+	return without
 }
 
 func (p *Protocol) validate(r ClaimRequest) error {

@@ -462,3 +462,26 @@ func (s *safeBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// What a record says of a snapshot is not that somebody worked on it.
+func TestUnclaimed(t *testing.T) {
+	dead := catalog.Owner{Identity: catalog.Identity{Host: "h", Boot: "b", Run: "r"}, Renewed: time.Unix(1, 0), Before: "migrate", HadBefore: true}
+	for name, c := range map[string]struct{ tags, want map[string]string }{
+		"waiting":    {map[string]string{"t": "migrate", "Name": "x"}, map[string]string{"t": "migrate", "Name": "x"}},
+		"no tag":     {map[string]string{"Name": "x"}, map[string]string{"Name": "x"}},
+		"taken over": {map[string]string{"t": "migrating", "t-id": "7", "t-owner": dead.String(), "Name": "x"}, map[string]string{"t": "migrate", "Name": "x"}},
+		"in one":     {map[string]string{"t": "migrating 7 " + dead.String(), "Name": "x"}, map[string]string{"t": "migrate", "Name": "x"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := memory(c.tags)
+			_, claim, err := protocol(m, catalog.Identity{Host: "h2", Boot: "b2", Run: "r2"}).Claim(t.Context(), named())
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			defer claim.Stop()
+			if diff := cmp.Diff(c.want, claim.Unclaimed(c.tags)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+		})
+	}
+}

@@ -158,11 +158,15 @@ func (c *Claim) drop(ctx context.Context, t target) error {
 		}
 	}
 	return &LeftoverError{
-		Command: fmt.Sprintf("aws ec2 delete-tags %s--resources %s --tags Key=%s Key=%s",
-			c.p.region(), c.snapshot, idTag(c.p.Tag), ownerTag(c.p.Tag)),
+		Command: c.dropCommand(),
 		err: fmt.Errorf("tag %s of %s was %s, but %s and %s may stay: %w",
 			c.p.Tag, c.snapshot, t, idTag(c.p.Tag), ownerTag(c.p.Tag), failed),
 	}
+}
+
+func (c *Claim) dropCommand() string {
+	return fmt.Sprintf("aws ec2 delete-tags %s--resources %s --tags Key=%s Key=%s",
+		c.p.region(), c.snapshot, idTag(c.p.Tag), ownerTag(c.p.Tag))
 }
 
 // LeftoverError says that Complete or GiveBack has set the tag, and that id and

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +27,8 @@ type actor struct {
 	work  time.Duration
 	fails bool          // gives back instead of completing
 	dies  time.Duration // after this time none of its calls starts or returns; 0: never
+	// stops and wakes are when it is stopped and goes on, as by SIGSTOP and SIGCONT.
+	stops, wakes time.Duration
 }
 
 func actors(t *rapid.T, kinds ...string) []actor {
@@ -43,6 +46,10 @@ func actors(t *rapid.T, kinds ...string) []actor {
 		if rapid.IntRange(0, 3).Draw(t, "mortal") == 0 {
 			a.dies = a.start + ms("dies", rapid.SampledFrom([]time.Duration{10 * time.Second, 2 * time.Hour}).Draw(t, "dies within")) + 1
 		}
+		if a.kind != "predecessor" && rapid.IntRange(0, 2).Draw(t, "sleeper") == 0 {
+			a.stops = a.start + ms("stops", rapid.SampledFrom([]time.Duration{10 * time.Second, 2 * time.Hour}).Draw(t, "stops within")) + 1
+			a.wakes = a.stops + ms("sleeps", rapid.SampledFrom([]time.Duration{time.Minute, 40 * time.Minute, 3 * time.Hour}).Draw(t, "sleeps within"))
+		}
 		all[i] = a
 	}
 	return all
@@ -58,7 +65,8 @@ type world struct {
 
 	mu       sync.Mutex
 	holders  map[int]bool
-	complete int // by a run that was marked
+	complete int  // by a run that was marked
+	named    bool // a run said that its tags may stay
 	trouble  []string
 }
 
@@ -77,10 +85,23 @@ func (w *world) hold(i int, on bool) {
 
 // mortal is the catalog as one process sees it: from its death on nothing it
 // calls is done, and nothing returns.
+//
+// While its process is stopped, calls that read do not start and none returns. A
+// write that was begun goes on: what is between the protocol's look at the clock
+// and its call is too short to be stopped in.
 type mortal struct {
 	catalog.Catalog
-	w  *world
-	at time.Time // zero: never
+	w            *world
+	at           time.Time // zero: never
+	stops, wakes time.Time
+	holds        *atomic.Bool // nil: it is stopped at any time, else only once this is set
+}
+
+// asleep waits until the process goes on.
+func (m mortal) asleep() {
+	if now := time.Now(); (m.holds == nil || m.holds.Load()) && now.After(m.stops) && now.Before(m.wakes) {
+		time.Sleep(m.wakes.Sub(now))
+	}
 }
 
 func (m mortal) die() error {
@@ -93,11 +114,13 @@ func (m mortal) die() error {
 
 func (m mortal) Snapshots(ctx context.Context, f catalog.Filter) iter.Seq2[snapshot.Snapshot, error] {
 	return func(yield func(snapshot.Snapshot, error) bool) {
+		m.asleep()
 		if err := m.die(); err != nil {
 			yield(snapshot.Snapshot{}, err)
 			return
 		}
 		for s, err := range m.Catalog.Snapshots(ctx, f) {
+			m.asleep()
 			if dead := m.die(); dead != nil {
 				err = dead
 			}
@@ -121,6 +144,7 @@ func (m mortal) call(do func() error) error {
 		return err
 	}
 	err := do()
+	m.asleep()
 	if dead := m.die(); dead != nil {
 		return dead
 	}
@@ -132,6 +156,12 @@ func (w *world) run(i int, a actor) {
 	if a.dies > 0 {
 		cat.at = w.start.Add(a.dies)
 	}
+	if a.wakes > 0 {
+		cat.stops, cat.wakes = w.start.Add(a.stops), w.start.Add(a.wakes)
+	}
+	if w.strict { // a process that is stopped while it claims writes too late, which breaks the promise
+		cat.holds = &atomic.Bool{}
+	}
 	time.Sleep(a.start + time.Duration(i)) // never two at the same nanosecond
 	if a.kind == "predecessor" {
 		w.predecessor(i, a, cat)
@@ -142,11 +172,25 @@ func (w *world) run(i int, a actor) {
 	r.AnyValue = a.kind == "named"
 	ctx, c, err := protocol(cat, self).Claim(w.ctx, r)
 	if err != nil {
+		if _, stays := errors.AsType[*catalog.StaysError](err); stays {
+			w.mu.Lock()
+			w.named = true
+			w.mu.Unlock()
+		}
 		return
 	}
 	defer c.Stop()
+	if cat.holds != nil {
+		cat.holds.Store(true)
+	}
 	w.hold(i, true)
-	ended := w.work(ctx, a, cat)
+	ended := w.work(ctx, a, cat, func() error {
+		w.hold(i, false)
+		cat.asleep()
+		err := c.Check(ctx)
+		w.hold(i, err == nil)
+		return err
+	})
 	w.hold(i, false)
 	if ended == errDied {
 		<-w.ctx.Done()
@@ -169,18 +213,31 @@ func (w *world) run(i int, a actor) {
 
 var errDied = errors.New("died at work")
 
-func (w *world) work(ctx context.Context, a actor, cat mortal) error {
-	var death <-chan time.Time
+// work is what a process does while it holds the snapshot. Each time it is stopped,
+// sleep is called.
+func (w *world) work(ctx context.Context, a actor, cat mortal, sleep func() error) error {
+	var death, stop <-chan time.Time
 	if !cat.at.IsZero() {
 		death = time.After(time.Until(cat.at))
 	}
-	select {
-	case <-death:
-		return errDied
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(a.work):
-		return nil
+	if time.Now().Before(cat.wakes) {
+		stop = time.After(time.Until(cat.stops) + 1) // asleep does not begin before
+	}
+	done := time.After(a.work)
+	for {
+		select {
+		case <-death:
+			return errDied
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-stop:
+			if err := sleep(); err != nil {
+				return err
+			}
+			stop = nil
+		case <-done:
+			return nil
+		}
 	}
 }
 
@@ -200,7 +257,7 @@ func (w *world) predecessor(i int, a actor, cat mortal) {
 		return
 	}
 	w.hold(i, true)
-	ended := w.work(w.ctx, a, cat)
+	ended := w.work(w.ctx, a, cat, nil)
 	w.hold(i, false)
 	if ended != nil {
 		<-w.ctx.Done()
@@ -253,15 +310,18 @@ func (w *world) whole(tags map[string]string, others []string) string {
 	switch {
 	case st.Value == "migrating" && st.Owned && st.Owner.HadBefore && (st.Owner.Before == "migrate" || st.Owner.Before == "migrated"):
 		return ""
+	case st.Value == "migrating" && w.named: // and a person was told how to put it back
+		return ""
 	case st.Value == "migrating" || st.Value != "migrate" && st.Value != "migrated":
 		return "in progress, but nobody's"
 	}
 	return ""
 }
 
-// Any number of runs of this tool, at any interleaving, readings that lag and
-// deaths at any call: while writes show within the settle window, at most one
-// believes that it holds the snapshot, and its state is never lost.
+// Any number of runs of this tool, at any interleaving, readings that lag, deaths
+// at any call, processes that are stopped at work and go on hours later: while
+// writes show within the settle window, at most one believes that it holds the
+// snapshot, and its state is never lost.
 func TestClaimMachine(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -307,8 +367,9 @@ func TestClaimMachine(t *testing.T) {
 	}
 }
 
-// The same with calls that take longer than the window and calls that fail
-// before or after their effect: two may win, but no state is lost.
+// The same with calls that take longer than the window, calls that fail before or
+// after their effect, and processes that are stopped anywhere: two may win, but no
+// state is lost.
 func TestClaimMachineOutsideTheWindow(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		all := actors(rt, "marked", "named")

@@ -173,12 +173,14 @@ func (p *Protocol) renewing(ctx context.Context, r renewal) {
 // renewOnce looks before it writes, and at the clock last: a process that was
 // stopped meanwhile must not overwrite its successor.
 func (p *Protocol) renewOnce(ctx context.Context, r renewal) error {
-	if err := p.fresh(r.name, r.owner()); err != nil {
-		return err
-	}
+	stale := p.fresh(r.name, r.owner())
 	if err := r.look(ctx); err != nil {
+		if stale != nil && !errors.Is(err, ErrLost) {
+			return stale
+		}
 		return err
 	}
+	// This machine's clock may have been set meanwhile; the answer has told AWS's time.
 	o := r.owner()
 	if err := p.fresh(r.name, o); err != nil {
 		return err

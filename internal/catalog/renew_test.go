@@ -106,6 +106,36 @@ func TestRenewalFails(t *testing.T) {
 	}
 }
 
+// A machine's clock that is set, by hours and either way, is not the claim's: its age
+// goes by the service's time, which each of its answers tells.
+func TestTheMachinesClockIsSet(t *testing.T) {
+	for _, jump := range []time.Duration{3 * time.Hour, -3 * time.Hour, 40 * time.Minute} {
+		t.Run(jump.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var machine, offset atomic.Int64 // how far the machine's clock is off, and what is taken off for it
+				m, ctx, c := claimed(t, func(m *catalogtest.Memory, p *catalog.Protocol) {
+					p.Now = func() time.Time { return time.Now().Add(time.Duration(machine.Load() + offset.Load())) }
+					m.Before = func(context.Context, catalogtest.Call) error {
+						offset.Store(-machine.Load())
+						return nil
+					}
+				})
+				machine.Store(int64(jump))
+				time.Sleep(5*time.Minute + 5*time.Second)
+				if err := errors.Join(context.Cause(ctx), c.Check(t.Context())); err != nil {
+					t.Errorf("the claim was lost: %v", err)
+				}
+				if st := catalog.StateOf(m.Tags(id), "t"); time.Since(st.Owner.Renewed).Abs() > time.Minute {
+					t.Errorf("it was renewed as of %s, and it is %s", st.Owner.Renewed, time.Now())
+				}
+				if err := c.Complete(t.Context(), "migrated"); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // A process that was stopped (SIGSTOP, a suspended machine) finds the clock far
 // ahead. It must not write, whether or not it sees who came after it.
 func TestStoppedForLong(t *testing.T) {

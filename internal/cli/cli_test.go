@@ -18,19 +18,32 @@ func TestMain(m *testing.M) {
 			stop()
 			os.Exit(code)
 		},
-		"signal-probe": signalProbe,
+		"signal-probe":  signalProbe,
+		"without-loops": withoutLoops,
+		"predecessor":   predecessor,
 	})
+}
+
+// settleEnv lengthens the wait between a claim's write and its reading back: where
+// many processes share a slow machine, all must write within it.
+const settleEnv = "TEST_CLAIM_SETTLE"
+
+func claimSettle() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv(settleEnv)); err == nil {
+		return d
+	}
+	return 50 * time.Millisecond
 }
 
 // shortTiming is for a sandbox whose states change within milliseconds.
 func shortTiming() Timing {
 	return Timing{
-		ClaimSettle: 50 * time.Millisecond, ClaimRenew: 5 * time.Second,
+		ClaimSettle: claimSettle(), ClaimRenew: 5 * time.Second,
 		Poll: 5 * time.Millisecond, PollMax: 50 * time.Millisecond,
 		VolumeSettle: 200 * time.Millisecond, VolumeCall: 10 * time.Second,
 		VolumeWait: 5 * time.Second, AttachWait: 5 * time.Second,
 		DeviceWait: 5 * time.Second, DetachWait: 5 * time.Second,
-		Stall: 2 * time.Second, MaxBackoff: 20 * time.Millisecond,
+		Stall: 2 * time.Second, MaxBackoff: 20 * time.Millisecond, CompletePatience: 5 * time.Second,
 		ProgressInterval: time.Second, CleanupTimeout: 10 * time.Second,
 	}
 }

@@ -93,7 +93,8 @@ func TestJSONIsDocumented(t *testing.T) {
 	for kind, v := range map[string]any{
 		"plan": jsonPlan{}, "object": jsonObject{}, "snapshot": jsonSnapshot{}, "note": jsonNote{},
 		"partition": jsonPart{},
-		"summary":   jsonSummary{}, "version": versionInfo{}, "cost": jsonCost{}, "problem": jsonError{},
+		"leftover":  jsonLeftover{}, "summary (cleanup)": jsonCleanSummary{},
+		"summary": jsonSummary{}, "version": versionInfo{}, "cost": jsonCost{}, "problem": jsonError{},
 	} {
 		written[kind] = map[string]bool{}
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
@@ -225,8 +226,13 @@ func TestJSONOutput(t *testing.T) {
 	}
 	check([]jsonLine{v})
 	for kind := range doc {
-		if !seen[kind] && kind != "cost" && kind != "problem" {
-			t.Errorf("no %s line was written", kind)
+		switch kind {
+		case "cost", "problem":
+		case "leftover", "summary (cleanup)": // of TestCleanup
+		default:
+			if !seen[kind] {
+				t.Errorf("no %s line was written", kind)
+			}
 		}
 	}
 }

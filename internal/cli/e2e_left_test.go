@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -159,17 +160,32 @@ func (f remains) check(t *testing.T) {
 	if !f.done && len(w.objects()) > 0 {
 		t.Errorf("there are objects: %+v", w.objects())
 	}
-	// The next run names it again; it has another snapshot to do.
+	// The next run takes it away, or names it again; it has another snapshot to do.
 	w.sim.SetFault(nil)
 	w.sim.SetPolicy(nil)
 	w.sim.DenyActions(nil)
 	w.extra = nil
 	other := w.noisy(mib, awssim.SnapshotSpec{VolumeID: "vol-0f1e2d3c4b5a69788"})
 	again := w.ok("migrate", "--dd", "--bucket", testBucket, other.ID)
+	word := `took away what an earlier run left`
+	stuck := f.spec.Fault.Stuck != "" // for good
+	if stuck {
+		word = `left behind by an earlier run`
+	}
 	for kind := range f.stays {
-		if !regexp.MustCompile(`left behind by an earlier run.* kind=` + kind + ` .*command="aws `).MatchString(again.stderr) {
+		if !regexp.MustCompile(word + `.* kind=` + kind + ` `).MatchString(again.stderr) {
 			t.Errorf("the next run has no word of the %s:\n%s", kind, again.stderr)
 		}
+	}
+	if stuck {
+		if !strings.Contains(again.stderr, `command="aws ec2 `) {
+			t.Errorf("no command is named:\n%s", again.stderr)
+		}
+		return
+	}
+	w.nothingLeft()
+	if now := w.sim.Tags(s.ID); !f.done && !maps.Equal(now, before) {
+		t.Errorf("after the next run tags %v, were %v", now, before)
 	}
 }
 

@@ -174,7 +174,7 @@ func interruptAt(t *testing.T, match func(awssim.Call) bool, f awssim.Fault, sig
 		return
 	case len(tags) != 1 || tags["snap-to-s3"] != "migrate":
 		t.Errorf("tags %v", tags)
-	case len(w.objects()) > 0 && !record && !strings.Contains(r.stdout, "only replaced with --overwrite"):
+	case len(w.objects()) > 0 && !record && !strings.Contains(r.stdout, "stands without its record"):
 		t.Errorf("objects stay and are not named: %+v", w.objects())
 	}
 	if left := w.sim.Uploads(testBucket); f.HangAfter && len(left) == 1 && left[0].Parts == 0 {
@@ -184,11 +184,7 @@ func interruptAt(t *testing.T, match func(awssim.Call) bool, f awssim.Fault, sig
 		w.stateless()
 	}
 	w.sim.SetFault(nil)
-	args := []string{"migrate", "--dd", "--bucket", testBucket, "--all"}
-	if len(w.objects()) > 0 && !record {
-		args = append(args, "--overwrite")
-	}
-	w.ok(args...)
+	w.ok("migrate", "--dd", "--bucket", testBucket, "--all")
 	w.isMigrated(s)
 	w.isArchived(s, s.key("zstd"))
 }
@@ -265,7 +261,7 @@ func TestHangupUnderNohup(t *testing.T) {
 }
 
 // A killed run can do nothing any more: its state file names what it had, and
-// the next run says so.
+// the next run takes it away and does the work.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, awssim.Config{})
@@ -291,12 +287,14 @@ func TestKilled(t *testing.T) {
 			t.Errorf("the state file names %s %s, want %s in it", kind, fields[kind], want)
 		}
 	}
-	// The owner is dead, but only this machine could know.
-	r := w.run("migrate", "--dd", "--bucket", testBucket, s.ID)
-	r.says(t, exitClaimed, "claimed elsewhere", "60 minutes")
-	for kind, want := range map[string]string{"volume": volumes[0].ID, "upload": uploads[0].ID} {
-		if !regexp.MustCompile(`left behind by an earlier run .*kind=` + kind + ` what="[^"]*` + regexp.QuoteMeta(want) + `.* command="aws [^"]*` + regexp.QuoteMeta(want)).MatchString(r.stderr) {
+	// This machine knows that the owner is dead.
+	r := w.ok("migrate", "--dd", "--bucket", testBucket, s.ID)
+	for kind, want := range map[string]string{"volume": volumes[0].ID, "attachment": volumes[0].ID, "upload": uploads[0].ID, "claim": s.ID} {
+		if !regexp.MustCompile(`took away what an earlier run left .*kind=` + kind + ` what="[^"]*` + regexp.QuoteMeta(want)).MatchString(r.stderr) {
 			t.Errorf("the next run has no word of %s %s", kind, want)
 		}
 	}
+	w.isMigrated(s)
+	w.isArchived(s, s.key("zstd"))
+	w.nothingLeft()
 }

@@ -100,6 +100,25 @@ func joined(err error) []error {
 	return several.Unwrap()
 }
 
+// lookCloser is the next step where nothing better is known.
+const lookCloser = "run the command again, which keeps what is stored; --verbose logs each call to AWS"
+
+// withNextStep gives a failure of a migration that has no next step the general
+// one. Whoever interrupts a run knows his.
+func withNextStep(ctx context.Context, err error) error {
+	if several := joined(err); len(several) > 0 {
+		all := make([]error, len(several))
+		for i, e := range several {
+			all[i] = withNextStep(ctx, e)
+		}
+		return errors.Join(all...)
+	}
+	if _, stopped := errors.AsType[Interrupted](context.Cause(ctx)); stopped {
+		return err
+	}
+	return hint.Wrap(err, lookCloser)
+}
+
 // explain writes err for a person.
 func explain(w io.Writer, err error) {
 	if err == nil {

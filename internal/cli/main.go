@@ -41,6 +41,7 @@ type Timing struct {
 	VolumeWait, AttachWait           time.Duration
 	DeviceWait, DetachWait           time.Duration
 	Stall, MaxBackoff                time.Duration // of connections to AWS
+	CompletePatience                 time.Duration // with a store that puts an object together
 	ProgressInterval, CleanupTimeout time.Duration
 }
 
@@ -80,7 +81,7 @@ func (e Env) console(format ui.Format, level slog.Level) *ui.Console {
 // the program's name. It returns soon after ctx ends, having cleaned up.
 func Main(ctx context.Context, args []string, env Env) int {
 	env = env.withDefaults()
-	err := run(ctx, args, env, verbs{runMigrate, runSandbox, runDemo})
+	err := run(ctx, args, env, verbs{runMigrate, runCleanup, runSandbox, runDemo})
 	if stopped, ok := errors.AsType[Interrupted](context.Cause(ctx)); ok && err != nil && !errors.Is(err, stopped) {
 		err = fmt.Errorf("%w (while: %w)", stopped, err)
 	}
@@ -91,6 +92,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 // verbs are what is done once a command line was understood.
 type verbs struct {
 	migrate func(context.Context, Env, MigrateOptions) error
+	cleanup func(context.Context, Env, CleanupOptions) error
 	sandbox func(context.Context, Env, SandboxOptions) error
 	demo    func(context.Context, Env) error
 }
@@ -154,6 +156,7 @@ The predecessor's command lines (snap-to-s3 --migrate ...) work unchanged.`,
 	})
 	root.AddCommand(
 		newMigrate(env, v.migrate),
+		newCleanup(env, v.cleanup),
 		newSandbox(env, v.sandbox),
 		newDemo(env, v.demo),
 		newVersion(env),

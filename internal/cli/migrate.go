@@ -74,6 +74,7 @@ type migrateFlags struct {
 	snapshots                                                       []string
 	tag, bucket, region, endpointURL, storageClass, sse, sseKMSKey  string
 	mountPoint, volumeType, spool, compression, partSize, maxCost   string
+	timeout                                                         string
 	output, logFormat                                               string
 	level, streams, jobs                                            int
 	raw, skip                                                       []int
@@ -114,6 +115,7 @@ func (f *migrateFlags) define(cmd *cobra.Command) {
 		s.BoolVar(&f.dryRun, "dry-run", false, "only say what would be done: sizes, requests, dollars; what stands in the bucket is not looked at")
 		s.StringVar(&f.maxCost, "max-cost", "", "do nothing if it would cost more `DOLLARS` once (the storage a month is not counted)")
 		s.BoolVar(&f.failFast, "fail-fast", false, "stop at the first snapshot that fails")
+		s.StringVar(&f.timeout, "timeout", "", "stop after `DURATION` (90m, 6h, 2d), give back what is under way, and fail; a rerun goes on")
 	})
 	group(cmd, "What is printed", func(s *pflag.FlagSet) {
 		s.StringVar(&f.output, "output", "text", "results as `FORM` text or json (one JSON object a line)")

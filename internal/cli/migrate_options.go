@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"snap-to-s3/internal/codec"
@@ -47,7 +48,8 @@ type MigrateOptions struct {
 	Choice layout.Choice // of partitions; without Image
 
 	DryRun, Overwrite, FailFast bool
-	MaxCost                     cost.Money // 0: no limit
+	MaxCost                     cost.Money    // 0: no limit
+	Timeout                     time.Duration // of the whole run; 0: no limit
 
 	JSON      bool // results as JSON Lines
 	LogFormat ui.Format
@@ -149,15 +151,26 @@ func (f *migrateFlags) target(o *MigrateOptions) error {
 	if !slices.Contains(storageClasses(), o.StorageClass) {
 		return usagef("one of "+words(storageClasses()), "--storage-class %q: no such class", f.storageClass)
 	}
-	if !regionForm.MatchString(f.region) {
-		return usagef("for example --region us-east-1", "--region %q: not the name of a region", f.region)
+	if err := checkRegion(f.region); err != nil {
+		return err
 	}
-	if f.endpointURL == "" {
+	return checkEndpoint(f.endpointURL)
+}
+
+func checkRegion(name string) error {
+	if !regionForm.MatchString(name) {
+		return usagef("for example --region us-east-1", "--region %q: not the name of a region", name)
+	}
+	return nil
+}
+
+func checkEndpoint(address string) error {
+	if address == "" {
 		return nil
 	}
-	u, err := url.Parse(f.endpointURL)
+	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return usagef("for example --endpoint-url https://s3.example.com", "--endpoint-url %q: not a http or https address", f.endpointURL)
+		return usagef("for example --endpoint-url https://s3.example.com", "--endpoint-url %q: not a http or https address", address)
 	}
 	if u.User != nil {
 		return usagef("credentials come from the environment or ~/.aws", "--endpoint-url: must not hold a user or password")
@@ -288,21 +301,31 @@ func (f *migrateFlags) sizes(o *MigrateOptions) error {
 		}
 		o.MaxCost = limit
 	}
+	if f.timeout != "" {
+		limit, err := parseTimeout(f.timeout)
+		if err != nil {
+			return usagef("for example --timeout 6h", "--timeout %q: %w", f.timeout, err)
+		}
+		o.Timeout = limit
+	}
 	return nil
 }
 
-func (f *migrateFlags) printing(o *MigrateOptions) error {
-	switch f.output {
-	case "text", "json":
-		o.JSON = f.output == "json"
-	default:
-		return usagef("", "--output %q: must be text or json", f.output)
+func (f *migrateFlags) printing(o *MigrateOptions) (err error) {
+	o.JSON, o.LogFormat, err = checkForms(f.output, f.logFormat)
+	return err
+}
+
+// checkForms reads how results and log lines are to be printed.
+func checkForms(output, logFormat string) (json bool, log ui.Format, err error) {
+	if output != "text" && output != "json" {
+		return false, "", usagef("", "--output %q: must be text or json", output)
 	}
-	o.LogFormat = ui.Format(f.logFormat)
-	if o.LogFormat != ui.FormatText && o.LogFormat != ui.FormatJSON {
-		return usagef("", "--log-format %q: must be text or json", f.logFormat)
+	log = ui.Format(logFormat)
+	if log != ui.FormatText && log != ui.FormatJSON {
+		return false, "", usagef("", "--log-format %q: must be text or json", logFormat)
 	}
-	return nil
+	return output == "json", log, nil
 }
 
 // words lists names as a sentence does: "a, b or c".

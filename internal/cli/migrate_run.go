@@ -23,10 +23,13 @@ func runMigrate(ctx context.Context, env Env, o MigrateOptions) error {
 		r = newJSONReport(console, o)
 	}
 	r = memoryReport{report: r, options: o, log: console.Log(), meminfo: cmp.Or(env.MemInfo, memInfo)}
+	ctx, stop := withTimeout(ctx, o.Timeout)
+	defer stop()
 	if !o.DryRun { // which has nothing to give back
 		defer sayInterrupted(ctx, console.Log())()
 	}
 	sum, err := migrate(ctx, env, o, console.Log(), r)
+	err = withNextStep(ctx, timedOut(ctx, sum, err))
 	if _, batch := errors.AsType[*workflow.BatchError](err); err == nil || batch || o.JSON || ctx.Err() != nil {
 		r.Summary(sum, err)
 	}
@@ -48,7 +51,7 @@ func migrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logger, r
 	if o.DryRun {
 		sum, err = m.DryRun(ctx, subject)
 	} else {
-		m.warnOfDeadRuns()
+		m.sweep(ctx)
 		sum, err = m.Migrate(ctx, subject)
 	}
 	sum.Retries = m.session.Retries()

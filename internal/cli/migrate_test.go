@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -40,7 +41,7 @@ func TestMigrateOptions(t *testing.T) {
 	base := MigrateOptions{
 		Tag: "snap-to-s3", Bucket: "backups.example.com", StorageClass: "STANDARD",
 		Compression: "zstd", CompressionLevel: 1, UploadStreams: 1, Jobs: 1,
-		VolumeType: "gp3", MountPoint: "/mnt", LogFormat: ui.FormatText,
+		VolumeType: "gp3", MountPoint: "/mnt", LogFormat: ui.FormatText, Image: true,
 	}
 	with := func(change func(o *MigrateOptions)) MigrateOptions {
 		o := base
@@ -72,7 +73,8 @@ func TestMigrateOptions(t *testing.T) {
 		"--all --tag=größe --region us-gov-west-1 --endpoint-url http://127.0.0.1:9000": with(func(o *MigrateOptions) {
 			o.All, o.Tag, o.Region, o.EndpointURL = true, "größe", "us-gov-west-1", "http://127.0.0.1:9000"
 		}),
-		"--all --bucket My_Old.Bucket": with(func(o *MigrateOptions) { o.All, o.Bucket = true, "My_Old.Bucket" }),
+		"--all --timeout 1d12h --dd=false": with(func(o *MigrateOptions) { o.All, o.Timeout, o.Image = true, 36*time.Hour, false }),
+		"--all --bucket My_Old.Bucket":     with(func(o *MigrateOptions) { o.All, o.Bucket = true, "My_Old.Bucket" }),
 	} {
 		if !strings.Contains(line, "--bucket") {
 			line = "--bucket backups.example.com " + line
@@ -134,7 +136,6 @@ func TestMigrateRefuses(t *testing.T) {
 		"--all --sse rot13":                              `--sse "rot13": must be AES256 or aws:kms`,
 		"--all --sse-kms-key-id k":                       "--sse-kms-key-id needs --sse aws:kms",
 		"--all --sse --sse-kms-key-id k":                 "--sse-kms-key-id needs --sse aws:kms",
-		"--all --dd=false":                               "archiving trees is not in this version; add --dd for an image",
 		"--all --compression gzip":                       "lz4 or zstd",
 		"--all --compression-level 0":                    "1 to 19",
 		"--all --compression-level 20":                   "1 to 19",
@@ -154,6 +155,8 @@ func TestMigrateRefuses(t *testing.T) {
 		"--all --max-cost 0":                             "must be above 0",
 		"--all --max-cost NaN":                           `--max-cost: "NaN" is not an amount`,
 		"--all --max-cost 1e3":                           `--max-cost: "1e3" is not an amount`,
+		"--all --timeout 0h":                             `--timeout "0h": must be above 0`,
+		"--all --timeout tomorrow":                       `--timeout "tomorrow": not a duration`,
 		"--all --mount-point /":                          "must not be the root",
 		"--all --mount-point //":                         "must not be the root",
 		"--all --mount-point /mnt/..":                    "must not be the root",

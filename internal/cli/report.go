@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -118,7 +119,11 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 	case workflow.Failed:
 		r.say("%s  failed    %s", id, ui.Visible(s.Err.Error()))
 	}
-	if next := hint.Of(s.Err); next != "" {
+	next := hint.Of(s.Err)
+	if s.Outcome == workflow.Failed && next == "" && !stopped(s.Err) {
+		next = lookCloser
+	}
+	if next != "" {
 		r.say("%*s  hint: %s", len(id), "", ui.Visible(next))
 	}
 	for _, left := range s.Left {
@@ -127,6 +132,13 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 			r.say("%*s  hint: %s", len(id), "", ui.Visible(next))
 		}
 	}
+}
+
+// stopped tells whether a person, or the limit that he set, ended the work.
+func stopped(err error) bool {
+	_, interrupted := errors.AsType[Interrupted](err)
+	_, up := errors.AsType[timeUp](err)
+	return interrupted || up
 }
 
 // archivesOf names the archives of a snapshot: by their key, or where there are

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"snap-to-s3/internal/hint"
 )
 
 // sandboxDir is the prefix of the folders of sandboxes, in the folder for
@@ -20,7 +22,7 @@ const (
 // is locked, since whoever finds an unlocked one takes its sandbox for dead.
 func newSandboxDir() (dir string, lock *os.File, err error) {
 	if dir, err = os.MkdirTemp("", sandboxDir); err != nil {
-		return "", nil, fmt.Errorf("make the sandbox's folder: %w", err)
+		return "", nil, hint.Wrap(fmt.Errorf("make the sandbox's folder: %w", err), "set TMPDIR to a folder that there is, with room for the disks")
 	}
 	defer func() {
 		if err != nil {

@@ -72,7 +72,8 @@ func WithSignals(parent context.Context) (context.Context, func()) {
 // which can take minutes, goes on.
 const interruptedText = "interrupted: giving back volume, upload and tag; press Ctrl-C again to stop at once and leave them behind"
 
-// sayInterrupted writes interruptedText as soon as a signal has ended ctx. The
+// sayInterrupted writes interruptedText as soon as a signal has ended ctx, and
+// the like when the time is up. The
 // function that it returns ends the watch and waits for it.
 func sayInterrupted(ctx context.Context, log *slog.Logger) (stop func()) {
 	over, ended := make(chan struct{}), make(chan struct{})
@@ -80,8 +81,12 @@ func sayInterrupted(ctx context.Context, log *slog.Logger) (stop func()) {
 		defer close(ended)
 		select {
 		case <-ctx.Done():
-			if _, ok := errors.AsType[Interrupted](context.Cause(ctx)); ok {
+			cause := context.Cause(ctx)
+			if _, ok := errors.AsType[Interrupted](cause); ok {
 				log.Info(interruptedText)
+			}
+			if up, ok := errors.AsType[timeUp](cause); ok {
+				log.Info(up.Error() + ": giving back volume, upload and tag; press Ctrl-C twice to stop at once and leave them behind")
 			}
 		case <-over:
 		}

@@ -30,7 +30,8 @@ const cleanupTimeout = 5 * time.Minute
 type migrator struct {
 	workflow.Migrator
 	session *aws.Session
-	self    catalog.Identity
+	store   *s3.Store
+	sweeper *workflow.Sweeper
 }
 
 // wireMigrate puts a migration together. It asks AWS only what must be known
@@ -44,7 +45,11 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	store, err := s3.New(session, o.Bucket, s3.Options{Log: log})
+	mounts, err := mountsOf(env, o)
+	if err != nil {
+		return nil, err
+	}
+	store, err := s3.New(session, o.Bucket, s3.Options{Log: log, Patience: env.Timing.CompletePatience})
 	if err != nil {
 		return nil, err
 	}
@@ -52,18 +57,18 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	m := &migrator{session: session}
+	m := &migrator{session: session, store: store}
 	m.Migrator = workflow.Migrator{
 		Catalog: ec2.NewCatalog(session), Store: store, Log: log,
 		Tag: o.Tag, Bucket: o.Bucket, Codec: code, ToolVersion: version(),
 		VolumeType: o.VolumeType, KeepVolumes: o.KeepTempVolumes,
 		CheckVolume: func(s snapshot.Snapshot) error { return ec2.CheckVolumeType(o.VolumeType, s) },
 		Trees:       !o.Image, Choice: o.Choice,
-		Mounts:    workflow.Mounts{Folder: o.MountPoint, Plain: env.Getenv("SNAP_TO_S3_MOUNTS") == "plain"},
+		Mounts:    mounts,
 		Overwrite: o.Overwrite, FailFast: o.FailFast, Jobs: o.Jobs, MaxCost: o.MaxCost,
 		Pricing: workflow.Pricing{Table: cost.Builtin(), Region: session.Config.Region},
 		Upload: workflow.Upload{
-			Streams: o.UploadStreams, PartSize: o.PartSize, SpoolDir: o.Spool,
+			Streams: o.UploadStreams, PartSize: o.PartSize, SpoolDir: o.Spool, Endpoint: store.Endpoint(),
 			StorageClass: o.StorageClass, Encryption: o.Encryption, Limits: objstore.S3Limits(),
 		},
 		Cleanup: cmp.Or(env.Timing.CleanupTimeout, cleanupTimeout),
@@ -79,6 +84,18 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 		return m, nil
 	}
 	return m, m.wireVolumes(ctx, env, o)
+}
+
+// mountsOf is how filesystems are mounted: as the kernel allows, unless the
+// environment wants what the oldest kernels do.
+func mountsOf(env Env, o MigrateOptions) (workflow.Mounts, error) {
+	const name = "SNAP_TO_S3_MOUNTS"
+	switch way := env.Getenv(name); way {
+	case "", "plain":
+		return workflow.Mounts{Folder: o.MountPoint, Plain: way != ""}, nil
+	default:
+		return workflow.Mounts{}, hint.Wrap(fmt.Errorf("%s is %q", name, way), "leave it unset, or set it to plain for mounts under --mount-point")
+	}
 }
 
 // amazonsPrices tells whether the bucket is paid for as Amazon's are. An endpoint
@@ -109,9 +126,9 @@ func (m *migrator) wireVolumes(ctx context.Context, env Env, o MigrateOptions) e
 		return err
 	}
 	m.Run = runstate.NewRunID()
-	m.self = catalog.Identity{Host: instance.ID, Boot: boot, Run: m.Run}
+	self := catalog.Identity{Host: instance.ID, Boot: boot, Run: m.Run}
 	m.Protocol = &catalog.Protocol{
-		Catalog: m.Catalog, Tag: o.Tag, Self: m.self, Now: m.session.Now, Region: m.session.Config.Region,
+		Catalog: m.Catalog, Tag: o.Tag, Self: self, Now: m.session.Now, Region: m.session.Config.Region,
 		Settle: env.Timing.ClaimSettle, Renew: env.Timing.ClaimRenew, Log: m.Log,
 	}
 	m.State, err = runstate.Create(runstate.DefaultDir(), runstate.Header{
@@ -124,32 +141,18 @@ func (m *migrator) wireVolumes(ctx context.Context, env Env, o MigrateOptions) e
 		Session: m.session, Instance: instance, Tag: o.Tag,
 		DevRoot: env.Getenv("SNAP_TO_S3_DEV_ROOT"), SysRoot: env.Getenv("SNAP_TO_S3_SYS_ROOT"),
 		Protocol: m.Protocol, State: m.State, Log: m.Log,
-		Timing: ec2.Timing{
-			Poll: env.Timing.Poll, PollMax: env.Timing.PollMax,
-			Settle: env.Timing.VolumeSettle, Call: env.Timing.VolumeCall,
-			VolumeWait: env.Timing.VolumeWait, AttachWait: env.Timing.AttachWait,
-			DeviceWait: env.Timing.DeviceWait, DetachWait: env.Timing.DetachWait,
-		},
+		Timing: volumeTiming(env),
 	})
+	m.sweeper = sweeping{
+		session: m.session, instance: instance, boot: boot, store: m.store, bucket: o.Bucket, limit: sweepLimit, log: m.Log,
+	}.sweeper(env)
 	return nil
 }
 
-// warnOfDeadRuns names what earlier runs of this host have left: they were
-// killed, or AWS refused to take it back.
-func (m *migrator) warnOfDeadRuns() {
-	runs, err := runstate.List(runstate.DefaultDir())
-	if err != nil {
-		m.Log.Warn("earlier runs' state files cannot be read", "err", err)
-	}
-	for _, run := range runs {
-		if run.Live || run.Header.Host != m.self.Host {
-			continue
-		}
-		if run.Err != nil {
-			m.Log.Warn("an earlier run's state file cannot be read whole", "err", run.Err)
-		}
-		for _, e := range run.Left {
-			m.Log.Warn("left behind by an earlier run", "run", run.Header.Run, "kind", e.Kind, "what", e.What(), "command", e.Hint(), "file", run.Path)
-		}
+func volumeTiming(env Env) ec2.Timing {
+	t := env.Timing
+	return ec2.Timing{
+		Poll: t.Poll, PollMax: t.PollMax, Settle: t.VolumeSettle, Call: t.VolumeCall,
+		VolumeWait: t.VolumeWait, AttachWait: t.AttachWait, DeviceWait: t.DeviceWait, DetachWait: t.DetachWait,
 	}
 }

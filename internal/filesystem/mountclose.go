@@ -57,7 +57,7 @@ func (m *Mount) close(ctx context.Context) error {
 	}
 	if m.plain != nil {
 		if m.plain.keep {
-			return errors.Join(err, m.plain.stay("it was to be kept"))
+			return errors.Join(err, m.plain.intent.Update(map[string]string{"kept": m.plain.folder}), m.plain.stay("it was to be kept"))
 		}
 		if err := errors.Join(err, m.plain.unmount(ctx)); err != nil {
 			return err // the loop device cannot be free

@@ -40,9 +40,11 @@ func (m *Mount) mountPlain(ctx context.Context, r MountRequest, driver string) e
 		return err
 	}
 	defer held.Close() // it is locked until the mount shows
-	p.intent, err = r.State.Intend(runstate.KindMount, map[string]string{
-		"folder": p.folder, "backing": r.Device, "loop": m.loop.name,
-	})
+	fields := map[string]string{"folder": p.folder, "backing": r.Device, "loop": m.loop.name}
+	if p.made {
+		fields["made"] = p.folder
+	}
+	p.intent, err = r.State.Intend(runstate.KindMount, fields)
 	if err != nil {
 		return errors.Join(err, p.removeFolder())
 	}
@@ -167,12 +169,22 @@ func isMountPoint(f *os.File) (bool, error) {
 // is where, with octal escapes.
 func mountPoints(table io.Reader) ([]string, error) {
 	var points []string
-	lines := bufio.NewScanner(table)
-	lines.Buffer(nil, 1<<20) // the options at the end can be long
+	lines := mountLines(table)
 	for lines.Scan() {
 		if words := strings.Fields(lines.Text()); len(words) > 4 {
-			points = append(points, strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(words[4]))
+			points = append(points, unescaped(words[4]))
 		}
 	}
 	return points, lines.Err()
+}
+
+func mountLines(table io.Reader) *bufio.Scanner {
+	lines := bufio.NewScanner(table)
+	lines.Buffer(nil, 1<<20) // the options at the end can be long
+	return lines
+}
+
+// unescaped undoes the octal escapes of a word of the mount table.
+func unescaped(word string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(word)
 }

@@ -2,14 +2,17 @@ package objstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5" //nolint:gosec // S3's ETags are MD5; nothing is protected by it
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,8 +37,15 @@ type Memory struct {
 
 	mu      sync.Mutex
 	objects map[string]*memoryObject
-	uploads map[string]map[int][]byte // by upload id
+	uploads map[string]*memoryParts // by upload id
 	lastID  int
+}
+
+// memoryParts is an upload that is not finished.
+type memoryParts struct {
+	key   string
+	begun time.Time
+	parts map[int][]byte
 }
 
 type memoryObject struct {
@@ -50,7 +60,7 @@ func NewMemory(o MemoryOptions) *Memory {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Memory{options: o, objects: map[string]*memoryObject{}, uploads: map[string]map[int][]byte{}}
+	return &Memory{options: o, objects: map[string]*memoryObject{}, uploads: map[string]*memoryParts{}}
 }
 
 // Create starts an object.
@@ -109,6 +119,39 @@ func (m *Memory) Tags(key string) []Tag {
 		return slices.Clone(o.tags)
 	}
 	return nil
+}
+
+// Unfinished lists the uploads that are neither completed nor aborted.
+func (m *Memory) Unfinished(ctx context.Context, prefix string) iter.Seq2[Unfinished, error] {
+	return func(yield func(Unfinished, error) bool) {
+		if err := m.start(ctx, "list uploads", prefix); err != nil {
+			yield(Unfinished{}, err)
+			return
+		}
+		for _, u := range m.unfinished(prefix) {
+			if !yield(u, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (m *Memory) unfinished(prefix string) []Unfinished {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []Unfinished
+	for id, u := range m.uploads {
+		if strings.HasPrefix(u.key, prefix) {
+			all = append(all, Unfinished{Key: u.key, ID: id, Begun: u.begun})
+		}
+	}
+	slices.SortFunc(all, func(a, b Unfinished) int { return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.ID, b.ID)) })
+	return all
+}
+
+// AbortUpload takes an upload back.
+func (m *Memory) AbortUpload(ctx context.Context, key, id string) error {
+	return (&memoryUploader{store: m, key: key, id: id}).Abort(ctx)
 }
 
 // Uploads counts the multipart uploads that are neither completed nor aborted.
@@ -203,7 +246,7 @@ func (u *memoryUploader) Begin(ctx context.Context) (string, error) {
 	defer u.store.mu.Unlock()
 	u.store.lastID++
 	u.id = fmt.Sprintf("upload-%d", u.store.lastID)
-	u.store.uploads[u.id] = map[int][]byte{}
+	u.store.uploads[u.id] = &memoryParts{u.key, u.store.options.Now(), map[int][]byte{}}
 	return u.id, nil
 }
 
@@ -220,11 +263,11 @@ func (u *memoryUploader) UploadPart(ctx context.Context, p Part) (string, error)
 	}
 	u.store.mu.Lock()
 	defer u.store.mu.Unlock()
-	parts, ok := u.store.uploads[u.id]
+	up, ok := u.store.uploads[u.id]
 	if !ok {
 		return "", fmt.Errorf("upload part %d of %s: no such upload", p.Number, u.key)
 	}
-	parts[p.Number] = data
+	up.parts[p.Number] = data
 	return etagOf(data), nil
 }
 
@@ -234,9 +277,13 @@ func (u *memoryUploader) Complete(ctx context.Context, w Whole) (Info, error) {
 	}
 	u.store.mu.Lock()
 	defer u.store.mu.Unlock()
+	up, ok := u.store.uploads[u.id]
+	if !ok {
+		return Info{}, fmt.Errorf("complete %s: no such upload", u.key)
+	}
 	data := make([]byte, 0, w.Size)
 	for i, p := range w.Parts {
-		part, ok := u.store.uploads[u.id][p.Number]
+		part, ok := up.parts[p.Number]
 		if !ok || etagOf(part) != p.ETag {
 			return Info{}, fmt.Errorf("complete %s: part %d is not there", u.key, p.Number)
 		}

@@ -59,8 +59,8 @@ func uid(info fs.FileInfo) int {
 	return -1
 }
 
-// clearAbandoned removes what runs left that died while they made their file.
-// They had not begun to work. What cannot be removed does no harm.
+// clearAbandoned removes what runs left that died while they made their file: it
+// is unlocked. They had not begun to work. What cannot be removed does no harm.
 func clearAbandoned(dir string) {
 	items, err := os.ReadDir(dir)
 	if err != nil {
@@ -69,10 +69,40 @@ func clearAbandoned(dir string) {
 	for _, item := range items {
 		name, ok := strings.CutSuffix(item.Name(), newSuffix)
 		info, err := item.Info()
-		if ok && err == nil && runForm.MatchString(name) && info.Mode().IsRegular() && time.Since(info.ModTime()) > abandoned {
-			_ = os.Remove(filepath.Join(dir, item.Name()))
+		if !ok || err != nil || !runForm.MatchString(name) || !info.Mode().IsRegular() {
+			continue
+		}
+		path := filepath.Join(dir, item.Name())
+		switch {
+		case !strings.HasPrefix(name, machineIDFile):
+			removeUnlocked(path)
+		case time.Since(info.ModTime()) > abandoned:
+			_ = os.Remove(path)
 		}
 	}
+}
+
+// removeUnlocked removes a file under its lock, so that nobody else gets that
+// meanwhile; lockedNew begins again then.
+func removeUnlocked(path string) {
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	if trusted(f) == nil && flock(f, syscall.LOCK_EX|syscall.LOCK_NB) == nil && hasName(f, path) {
+		_ = os.Remove(path)
+	}
+}
+
+// hasName tells whether a path still names an open file.
+func hasName(f *os.File, path string) bool {
+	named, err := os.Lstat(path)
+	if err != nil {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && os.SameFile(info, named)
 }
 
 // syncDir makes the names in dir last. File systems that do not sync folders say

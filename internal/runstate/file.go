@@ -12,7 +12,8 @@
 // lock is on another file than the name.
 //
 // The lock is flock's, on the file itself, held from before the file has its name
-// until the process ends, however it ends: an unlocked file is a dead run's.
+// until the process ends, however it ends: an unlocked file is a dead run's. Whoever
+// takes away what that left holds the lock meanwhile (Take).
 package runstate
 
 import (
@@ -72,14 +73,17 @@ const (
 	newSuffix = ".new"
 )
 
-// abandoned is the age after which a file that is still being made is litter.
+// abandoned is the age after which a file that is still being made, and has no
+// lock, is litter.
 const abandoned = time.Hour
 
 var runForm = regexp.MustCompile(`^[0-9a-z-]{1,64}$`)
 
 // File is the state file of the live run. It is safe for concurrent use.
 type File struct {
-	path string
+	path    string
+	header  Header
+	changed time.Time // of one that was taken: before
 
 	mu   sync.Mutex
 	f    *os.File // nil: closed
@@ -115,7 +119,7 @@ func create(dir string, h Header) (_ *File, err error) {
 	}
 	// Locked and whole before it has its name, since whoever finds an unlocked
 	// file takes its run for dead.
-	f, err := os.OpenFile(filepath.Join(dir, h.Run+newSuffix), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	f, err := lockedNew(filepath.Join(dir, h.Run+newSuffix))
 	if err != nil {
 		return nil, err
 	}
@@ -124,10 +128,7 @@ func create(dir string, h Header) (_ *File, err error) {
 			err = errors.Join(err, f.Close(), removeIfThere(f.Name()))
 		}
 	}()
-	if err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
-	}
-	s := &File{path: path, f: f, log: entries{}}
+	s := &File{path: path, header: h, f: f, log: entries{}}
 	if err := s.append(record{Op: opRun, Version: version, Header: &h}); err != nil {
 		return nil, err
 	}
@@ -138,6 +139,29 @@ func create(dir string, h Header) (_ *File, err error) {
 		return nil, errors.Join(err, removeIfThere(path))
 	}
 	return s, nil
+}
+
+// newTries is how often a file is begun again that another run, which took it for
+// litter, removed before it was locked.
+const newTries = 10
+
+func lockedNew(path string) (*os.File, error) {
+	for try := 1; ; try++ {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil && hasName(f, path) {
+			return f, nil
+		}
+		if err := errors.Join(f.Close(), removeIfThere(path)); err != nil {
+			return nil, err
+		}
+		if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) || try == newTries {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+	}
 }
 
 // Path is where the file is.

@@ -302,18 +302,31 @@ func TestCreateRefuses(t *testing.T) {
 	}
 }
 
+// A file that is being made is locked; one of a machine id is not, and only its age
+// tells.
 func TestAbandonedFilesAreCleared(t *testing.T) {
 	dir := t.TempDir()
-	old, young := filepath.Join(dir, "20200101-000000-aaaaaaaa.new"), filepath.Join(dir, "20260301-101500-aaaaaaaa.new")
-	for _, name := range []string{old, young} {
-		check(t, os.WriteFile(name, nil, 0o600))
+	for name, age := range map[string]time.Duration{
+		"20200101-000000-aaaaaaaa.new": 0, "20260301-101500-aaaaaaaa.new": 0,
+		"machine-id-1.new": 2 * time.Hour, "machine-id-2.new": 0,
+	} {
+		path := filepath.Join(dir, name)
+		check(t, os.WriteFile(path, nil, 0o600))
+		check(t, os.Chtimes(path, time.Time{}, time.Now().Add(-age)))
 	}
-	check(t, os.Chtimes(old, time.Time{}, time.Now().Add(-2*time.Hour)))
+	making, err := os.Open(filepath.Join(dir, "20260301-101500-aaaaaaaa.new"))
+	check(t, err)
+	defer making.Close()
+	check(t, syscall.Flock(int(making.Fd()), syscall.LOCK_EX))
 	check(t, create(t, dir).Close())
 	items, err := os.ReadDir(dir)
 	check(t, err)
-	if len(items) != 1 || items[0].Name() != filepath.Base(young) {
-		t.Errorf("left: %v, want only the young one", items)
+	var left []string
+	for _, item := range items {
+		left = append(left, item.Name())
+	}
+	if diff := cmp.Diff([]string{"20260301-101500-aaaaaaaa.new", "machine-id-2.new"}, left); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
 	}
 }
 

@@ -22,7 +22,10 @@ import (
 // StateDirEnv names the environment variable that sets the folder of state files.
 const StateDirEnv = "SNAP_TO_S3_STATE_DIR"
 
-const tool = "snap-to-s3"
+const (
+	tool          = "snap-to-s3"
+	machineIDFile = "machine-id"
+)
 
 // DefaultDir is the folder of state files: what StateDirEnv says; for root
 // /var/lib/snap-to-s3; else snap-to-s3 in $XDG_STATE_HOME or ~/.local/state, and
@@ -95,7 +98,7 @@ func derived(id string) string {
 // ownMachineID reads the id kept in dir, or makes one. Of several processes that
 // do so at once, one makes it and all read it.
 func ownMachineID(dir string) (string, error) {
-	path := filepath.Join(dir, "machine-id")
+	path := filepath.Join(dir, machineIDFile)
 	id, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := makeMachineID(dir, path); err != nil {
@@ -116,7 +119,7 @@ func makeMachineID(dir, path string) (err error) {
 	if err := makeDir(dir); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "machine-id-*"+newSuffix)
+	f, err := os.CreateTemp(dir, machineIDFile+"-*"+newSuffix)
 	if err != nil {
 		return err
 	}

@@ -117,10 +117,16 @@ func (e entries) apply(r record) error {
 // list copies the entries, in the order they were intended.
 func (e entries) list() []Entry {
 	var all []Entry
-	for _, n := range slices.SortedFunc(maps.Keys(e), cmp.Compare[int64]) {
-		c := *e[n]
-		c.Fields = maps.Clone(c.Fields)
-		all = append(all, c)
+	for _, n := range e.numbers() {
+		all = append(all, e[n].copied())
 	}
 	return all
+}
+
+func (e entries) numbers() []int64 { return slices.SortedFunc(maps.Keys(e), cmp.Compare[int64]) }
+
+func (e *Entry) copied() Entry {
+	c := *e
+	c.Fields = maps.Clone(c.Fields)
+	return c
 }

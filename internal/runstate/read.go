@@ -85,6 +85,11 @@ func Locked(path string) bool {
 
 // parse reads a log. Its memory is bound by what is open at a time.
 func parse(r io.Reader) (Header, []Entry, error) {
+	header, log, err := parseLog(r)
+	return header, log.list(), err
+}
+
+func parseLog(r io.Reader) (Header, entries, error) {
 	var header Header
 	var damage error
 	log := entries{}
@@ -95,7 +100,7 @@ func parse(r io.Reader) (Header, []Entry, error) {
 			if n == 1 {
 				damage = errors.New("it is empty")
 			}
-			return header, log.list(), damage // what stands behind the last line end is torn
+			return header, log, damage // what stands behind the last line end is torn
 		}
 		var rec record
 		if err == nil {
@@ -116,7 +121,7 @@ func parse(r io.Reader) (Header, []Entry, error) {
 			damage = fmt.Errorf("line %d is damaged: %w", n, err)
 		}
 		if errors.Is(err, errIO) {
-			return header, log.list(), damage
+			return header, log, damage
 		}
 	}
 }

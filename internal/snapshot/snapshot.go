@@ -26,6 +26,11 @@ func ParseID(s string) (ID, error) {
 	return ID(s), nil
 }
 
+var volumeForm = regexp.MustCompile(`^vol-(?:[0-9a-f]{8}|[0-9a-f]{17})$`)
+
+// Valid tells whether v has the form of a volume id.
+func (v VolumeID) Valid() bool { return volumeForm.MatchString(string(v)) }
+
 // State is the state EC2 reports for a snapshot.
 type State string
 

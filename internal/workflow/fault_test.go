@@ -104,22 +104,7 @@ func (w *world) recover(failed *run) {
 	if w.cat.Tags(first)[tag] == catalog.Migrated {
 		return
 	}
-	n := w.name(first)
 	again := w.newRun().do(context.Background(), named(first))
-	if again.err != nil {
-		// Only an archive without its record may stand in the way, and both
-		// runs must say what to do about it.
-		if _, err := w.store.Stat(context.Background(), n.ArchiveKey()); err != nil {
-			w.t.Fatalf("the next run fails: %v", again.err)
-		}
-		if _, err := w.store.Stat(context.Background(), n.ArchiveRecordKey()); !errors.Is(err, objstore.ErrNotExist) {
-			w.t.Fatalf("the next run fails though a record stands: %v", again.err)
-		}
-		if err := again.report.finished[0].Err; !strings.Contains(hint.Of(err), "--overwrite") {
-			w.t.Errorf("the next run: %v, hint %q: no word of --overwrite", err, hint.Of(err))
-		}
-		again = w.newRun(overwrite).do(context.Background(), named(first))
-	}
 	if again.err != nil || again.sum.Migrated+again.sum.Kept != 1 {
 		w.t.Fatalf("the run after that: %+v, %v\nthe first: %v", again.sum, again.err, failed.err)
 	}
@@ -402,7 +387,7 @@ func TestReruns(t *testing.T) {
 		w.whole(first)
 	})
 	in("somebody else's object under the key", func(t *testing.T, w *world) {
-		foreign := w.put(w.name(first).ArchiveKey(), "not ours")
+		foreign := w.putAs(w.name(first).ArchiveKey(), "not ours", nil)
 		r := w.newRun().do(t.Context(), all())
 		err := r.report.finished[0].Err
 		if r.err == nil || !strings.Contains(err.Error(), "has no archive record") || !strings.Contains(hint.Of(err), "--overwrite") {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"snap-to-s3/internal/block"
 	"snap-to-s3/internal/catalog"
+	"snap-to-s3/internal/filesystem"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/snapshot"
@@ -25,6 +27,8 @@ type job struct {
 	log    *slog.Logger
 	task   Task
 	res    *SnapshotResult
+
+	mounts bool // a mount of it has failed to open or to close
 
 	once, noise sync.Once // notes that are of all archives of the snapshot
 }
@@ -82,7 +86,12 @@ func (j *job) run(ctx context.Context) error {
 // replacing is called right before an object that stands is replaced by an
 // archive. From then on the value before may be a lie: "migrated" would point to
 // an archive that is no more. "migrate" makes a rerun look again.
-func (j *job) replacing(ctx context.Context) error {
+func (j *job) replacing(ctx context.Context, p *part) error {
+	if p.found.dead != "" {
+		if err := j.stillUnfinished(ctx, p); err != nil {
+			return err
+		}
+	}
 	if err := j.claim.Check(ctx); err != nil {
 		return err
 	}
@@ -107,10 +116,28 @@ func (j *job) volume(ctx context.Context) (vol Volume, release func(), err error
 		j.task.Stage("releasing volume")
 		clean, cancel := j.m.cleanup(ctx)
 		defer cancel()
-		if err := vol.Release(clean); err != nil {
+		giveBack := vol.Release
+		if j.mounts { // what was mounted may not be gone, where the kernel was slow to answer
+			giveBack = func(ctx context.Context) error { return j.releaseMounted(ctx, vol) }
+		}
+		if err := giveBack(clean); err != nil {
 			j.left(err)
 		}
 	}, nil
+}
+
+// releaseMounted gives a volume back unless a loop device stands on it: detached
+// below a mount, it would end the reads of whoever uses that, and EC2 would wait
+// for them for ever.
+func (j *job) releaseMounted(ctx context.Context, vol Volume) error {
+	loops, err := filesystem.LoopsOver(ctx, vol.Device())
+	if err == nil && len(loops) > 0 {
+		err = fmt.Errorf("%s still stands on it", strings.Join(loops, ", "))
+	}
+	if err != nil && !j.m.KeepVolumes {
+		return vol.Leave(err)
+	}
+	return vol.Release(ctx)
 }
 
 // store writes one archive, its entries and its record.

@@ -61,6 +61,7 @@ type Upload struct {
 	Streams      int
 	PartSize     int64 // bytes, 0: chosen from the archive's bound
 	SpoolDir     string
+	Endpoint     string // of the store, where it is not Amazon's own: for the state file
 	StorageClass string // of archives; entries and records are always STANDARD
 	Encryption   objstore.Encryption
 	Limits       objstore.Limits // of the store; S3's where zero
@@ -87,6 +88,7 @@ func (m *Migrator) Migrate(ctx context.Context, sub Subject) (Summary, error) {
 	}
 	m.Report.Cost(totals)
 	b := &batch{m: m, sub: sub, tried: map[snapshot.ID]bool{}, running: map[snapshot.ID]cost.Estimate{}}
+	b.sum.Listed = totals.Snapshots
 	b.run(ctx)
 	b.sum.Elapsed, b.sum.Cost = time.Since(started), b.cost()
 	if ctx.Err() != nil {
@@ -289,6 +291,7 @@ func (m *Migrator) migrateOne(ctx context.Context, s snapshot.Snapshot, req cata
 		res.Err = err
 		return res
 	}
+	req.Noted = func(claimID string) error { return held.Update(map[string]string{"claim_id": claimID}) }
 	work, claim, err := m.Protocol.Claim(ctx, req)
 	if err != nil {
 		res.Err = err
@@ -298,15 +301,15 @@ func (m *Migrator) migrateOne(ctx context.Context, s snapshot.Snapshot, req cata
 		res.Left = unclaimed(held, err)
 		return res
 	}
+	s.Tags = claim.Unclaimed(s.Tags)
 	work, cancel := context.WithCancelCause(work)
 	defer cancel(nil)
 
-	j := &job{m: m, s: s, claim: claim, cancel: cancel, log: log, task: task, res: &res}
+	t := &tracked{Task: task, total: s.Size, over: func() bool { return work.Err() != nil }}
+	j := &job{m: m, s: s, claim: claim, cancel: cancel, log: log, task: t, res: &res}
 	err = j.run(work)
-	if err != nil && work.Err() != nil && !errors.Is(err, context.Cause(work)) {
-		// The claim was lost or the run interrupted: what failed then is only
-		// an echo.
-		err = fmt.Errorf("%w (while: %s)", context.Cause(work), oneLine(err))
+	if err != nil && work.Err() != nil {
+		err = t.cutShort(err, context.Cause(work))
 	}
 	m.settle(ctx, j, held, err)
 	return res

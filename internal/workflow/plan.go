@@ -141,6 +141,10 @@ func (m *Migrator) usable(s snapshot.Snapshot) error {
 		return hint.Wrap(fmt.Errorf("%s is in the archive tier, no volume can be made from it", s.ID),
 			fmt.Sprintf("restore it first (up to 72 hours, billed per GB): aws ec2 restore-snapshot-tier --snapshot-id %s --temporary-restore-days 7", s.ID))
 	}
+	if !s.VolumeID.Valid() {
+		return hint.Wrap(fmt.Errorf("%s is of volume %q, which is not the id of one: the keys of its archives begin with it", s.ID, s.VolumeID),
+			"see what AWS says of it: aws ec2 describe-snapshots --snapshot-ids "+string(s.ID))
+	}
 	if err := m.CheckVolume(s); err != nil {
 		return err
 	}

@@ -37,6 +37,10 @@ type Volume interface {
 	// the run's state file holds that too. It replaces Close, must be called
 	// once, and with a context that is still alive.
 	Release(ctx context.Context) error
+	// Leave stands for Release where the device is in use and must not be taken
+	// away. Its error, which is never nil, names the volume and the command that
+	// removes it later.
+	Leave(why error) error
 }
 
 // VolumeOpener makes temporary volumes from snapshots.

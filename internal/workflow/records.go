@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"context"
 	"encoding/hex"
 
 	"snap-to-s3/internal/codec"
@@ -20,7 +21,7 @@ func (j *job) archiveOptions(p *part) objstore.CreateOptions {
 	replace := p.found.replace[p.key()]
 	before := j.claim.Check
 	if replace != "" {
-		before = j.replacing
+		before = func(ctx context.Context) error { return j.replacing(ctx, p) }
 	}
 	return objstore.CreateOptions{
 		BeforeCommit: before,

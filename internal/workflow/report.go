@@ -129,6 +129,7 @@ type SnapshotResult struct {
 type Summary struct {
 	Migrated, Kept, Failed, Skipped int
 	Planned                         int // dry run only
+	Listed                          int // on the list at the start; not in a dry run
 	Plain, Stored                   int64
 	Left                            int   // things that stay behind
 	Retries                         int64 // repeated AWS calls; filled in by who holds the session

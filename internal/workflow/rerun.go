@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"time"
 
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
@@ -18,11 +19,12 @@ import (
 type found struct {
 	record  *layout.ArchiveRecord // of an archive that is whole; nil: one is to be written
 	replace map[string]string     // key → ETag of what may be replaced; a key that is missing: nothing stands there
+	dead    string                // the run that has left the archive unfinished, and is no more; else ""
 }
 
 // lookUp finds out whether an archive is there already. An object under its key
 // that is not a whole archive of this snapshot is left alone, with an error,
-// unless it may be overwritten.
+// unless it may be overwritten, or was left unfinished by a run that is no more.
 func (j *job) lookUp(ctx context.Context, name layout.Name) (found, error) {
 	j.task.Stage("looking up")
 	f := found{replace: map[string]string{}}
@@ -35,8 +37,15 @@ func (j *job) lookUp(ctx context.Context, name layout.Name) (found, error) {
 	case there && j.m.Overwrite:
 		f.replace[key] = info.ETag
 	case there:
-		f.record, err = j.wholeArchive(ctx, archiveRef{key, name.ArchiveRecordKey(), name.Kind}, info)
-		return f, err
+		ref := archiveRef{key, name.ArchiveRecordKey(), name.Kind}
+		f.record, err = j.wholeArchive(ctx, ref, info)
+		if errors.Is(err, errNoRecord) {
+			f.record, err = j.takeOver(ctx, ref, info)
+		}
+		if f.record != nil || err != nil {
+			return f, err
+		}
+		f.dead, f.replace[key] = info.Metadata[layout.MetaRun], info.ETag
 	}
 	for _, key := range []string{name.EntriesKey(), name.ArchiveRecordKey()} {
 		if f.replace[key], err = j.replaceable(ctx, key); err != nil {
@@ -83,13 +92,16 @@ type archiveRef struct {
 	kind        layout.Kind
 }
 
+// errNoRecord: an archive that no record tells of.
+var errNoRecord = errors.New("it has no archive record")
+
 // wholeArchive returns the record of the archive that info tells of, if the
-// two belong together and are this snapshot's.
+// two belong together and are this snapshot's; errNoRecord where there is none.
 func (j *job) wholeArchive(ctx context.Context, ref archiveRef, info objstore.Info) (*layout.ArchiveRecord, error) {
 	refuse := func(why string) error { return inTheWay(j.m.Bucket, ref.key, why) }
 	body, err := j.read(ctx, ref.record)
 	if errors.Is(err, objstore.ErrNotExist) {
-		return nil, refuse("has no archive record: another tool's, or left by a run that did not finish")
+		return nil, errNoRecord
 	}
 	if err != nil {
 		return nil, err
@@ -107,6 +119,55 @@ func (j *job) wholeArchive(ctx context.Context, ref archiveRef, info objstore.In
 		return nil, refuse("its record is of an earlier object")
 	}
 	return &rec, nil
+}
+
+// takeOver decides about an archive without a record. One of another tool is left
+// alone, and so is one whose run may still be about to write the record. A run that
+// cannot any more is no more, for our purpose, and then it returns neither a record
+// nor an error: the archive may be replaced.
+//
+// The proof is the snapshot's tags. Every commit of a run is preceded by a look at
+// its owner there (Claim.Check). So a run that is not an owner of the snapshot now,
+// under the tag of any name, or is one that was not renewed for an hour, commits
+// nothing after this: it is dead, it has given up, or it will find its claim lost.
+// That we have the claim ourselves is not enough, since another tag may drive that
+// run. The record is looked for once more after the tags: a run that has finished
+// took its owner away only after it had written the record.
+//
+// What is left is a request that was on its way when its run lost the claim. It
+// can spoil nothing silently: our archive replaces exactly the object seen here
+// (If-Match), and a record that arrives late keeps ours from being written, which
+// fails the snapshot.
+func (j *job) takeOver(ctx context.Context, ref archiveRef, info objstore.Info) (*layout.ArchiveRecord, error) {
+	run := info.Metadata[layout.MetaRun]
+	if run == "" {
+		return nil, inTheWay(j.m.Bucket, ref.key, "has no archive record, and is not of this tool")
+	}
+	rival, live, err := j.claim.Rival(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	if live {
+		return nil, hint.Wrap(fmt.Errorf("s3://%s/%s has no archive record yet: run %s on %s is at work on it (last renewed %s)",
+			j.m.Bucket, ref.key, run, rival.Host, rival.Renewed.Format(time.RFC3339)),
+			"wait for that run, which another tag than "+j.m.Tag+" drives; or end it, and run again with --overwrite")
+	}
+	rec, err := j.wholeArchive(ctx, ref, info)
+	if !errors.Is(err, errNoRecord) {
+		return rec, err
+	}
+	j.m.Report.Note(j.s.ID, fmt.Sprintf("s3://%s/%s was left unfinished by run %s, which is no more: it is replaced", j.m.Bucket, ref.key, run))
+	return nil, nil
+}
+
+// stillUnfinished is asked right before an archive that was left unfinished is
+// replaced.
+func (j *job) stillUnfinished(ctx context.Context, p *part) error {
+	_, there, err := j.stat(ctx, p.name.ArchiveRecordKey())
+	if there && err == nil {
+		err = inTheWay(j.m.Bucket, p.key(), "was finished meanwhile by run "+p.found.dead)
+	}
+	return err
 }
 
 // snapshotRecord is the record that commits the snapshot: what stands under its

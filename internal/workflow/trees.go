@@ -80,6 +80,9 @@ func (j *job) stands(ctx context.Context, record *snapshotRecord) (bool, error) 
 			return false, err
 		}
 		rec, err := j.wholeArchive(ctx, archiveRef{a.Archive, a.Key, a.Kind}, info)
+		if errors.Is(err, errNoRecord) {
+			return false, nil
+		}
 		if err != nil {
 			return false, err
 		}
@@ -185,6 +188,7 @@ func (d *disk) mountOne(ctx context.Context, t *tree) (err error) {
 		Plain:  m.Mounts.Plain || m.KeepVolumes, Keep: m.KeepVolumes, State: m.State,
 	})
 	if err != nil {
+		j.mounts = true
 		return err
 	}
 	j.task.Stage("counting files" + spaced(t.name.Partition))
@@ -262,6 +266,7 @@ func (d *disk) unmount(ctx context.Context) {
 		j.task.Stage("unmounting")
 		clean, cancel := j.m.cleanup(ctx)
 		if err := t.mount.Close(clean); err != nil {
+			j.mounts = true
 			j.left(err)
 		}
 		cancel()

@@ -48,7 +48,8 @@ func (j *job) begin(ctx context.Context, p *part) (_ *upload, err error) {
 func (u *upload) create(ctx context.Context, key string, o objstore.CreateOptions) (objstore.Writer, error) {
 	m := u.j.m
 	intent, err := m.State.Intend(runstate.KindUpload, map[string]string{
-		"bucket": m.Bucket, "key": key, "region": m.Pricing.BucketRegion, "started": m.Protocol.Now().UTC().Format(time.RFC3339),
+		"bucket": m.Bucket, "key": key, "region": m.Pricing.BucketRegion, "endpoint": m.Upload.Endpoint,
+		"started": m.Protocol.Now().UTC().Format(time.RFC3339), "snapshot": string(u.j.s.ID), "tag": m.Tag,
 	})
 	if err != nil {
 		return nil, err
@@ -145,10 +146,10 @@ func (u *upload) commit(ctx context.Context, w written) (*layout.ArchiveRecord, 
 }
 
 // unfinished names an archive that stands in the bucket without its record:
-// nothing takes it for whole, but a rerun must be told to replace it.
+// nothing takes it for whole, and a rerun replaces it.
 func (u *upload) unfinished(err error) error {
-	return hint.Wrap(fmt.Errorf("%w; s3://%s/%s stands without its record, does not count as an archive, and is only replaced with --overwrite",
-		err, u.j.m.Bucket, u.p.key()), "run again with --overwrite to replace it")
+	return hint.Wrap(fmt.Errorf("%w; s3://%s/%s stands without its record, and does not count as an archive",
+		err, u.j.m.Bucket, u.p.key()), "run the command again, which replaces it")
 }
 
 // putRecord stores a record; replace is the ETag of the one that stands there.

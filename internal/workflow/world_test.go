@@ -346,6 +346,16 @@ func (v *volume) ReadAt(ctx context.Context, p []byte, off int64) (n int, err er
 	return n, err
 }
 
+func (v *volume) Leave(why error) error {
+	if err := v.Close(); err != nil {
+		v.w.t.Errorf("leave %s: %v", v.id, err)
+	}
+	if stay := v.intent.Stay(why.Error(), "aws ec2 delete-volume --volume-id "+string(v.id)); stay != nil {
+		v.w.t.Error(stay)
+	}
+	return fmt.Errorf("volume %s stays: %w", v.id, why)
+}
+
 func (v *volume) Release(ctx context.Context) error {
 	if err := v.Close(); err != nil {
 		v.w.t.Errorf("release %s: %v", v.id, err)

@@ -48,7 +48,7 @@ func (t *volume) attach(ctx context.Context) error {
 		case !nameTaken(err) && !unclear(err) && k != codeIncorrectState && k != codeVolumeInUse:
 			return explain(ctx, err, doing)
 		case try == attachTries:
-			return hint.Wrap(fmt.Errorf("%s: tried %d times, the last time: %w", doing, try, explain(ctx, err, "at "+t.device)),
+			return hint.Wrap(fmt.Errorf("%s: tried %d times, the last time: %w", doing, try, explain(ctx, err, t.place())),
 				"run the command again; something else may be attaching volumes to this instance all the time")
 		}
 		t.log.Debug("attach will be tried again", "volume", t.id, "device", t.device, "err", err)
@@ -59,6 +59,14 @@ func (t *volume) attach(ctx context.Context) error {
 			return fmt.Errorf("%s: no success within %s", doing, t.volumes.cfg.Timing.AttachWait)
 		}
 	}
+}
+
+// place is where the last try was to attach the volume.
+func (t *volume) place() string {
+	if t.device == "" {
+		return "choose a device name"
+	}
+	return "at " + t.device
 }
 
 // attachOnce makes one try. On an error it has looked whether the volume is

@@ -32,7 +32,10 @@ type Catalog struct {
 	region string
 }
 
-var _ catalog.Catalog = (*Catalog)(nil)
+var (
+	_ catalog.Catalog    = (*Catalog)(nil)
+	_ catalog.WorkLister = (*Catalog)(nil)
+)
 
 // NewCatalog returns the catalog of the session's account and region.
 func NewCatalog(s *aws.Session) *Catalog {
@@ -51,6 +54,33 @@ func (c *Catalog) Snapshots(ctx context.Context, f catalog.Filter) iter.Seq2[sna
 	}
 	return func(yield func(snapshot.Snapshot, error) bool) {
 		yield(snapshot.Snapshot{}, errors.New("list snapshots: neither ids nor a tag given"))
+	}
+}
+
+// InWork implements catalog.WorkLister.
+func (c *Catalog) InWork(ctx context.Context, tag string) iter.Seq2[snapshot.Snapshot, error] {
+	doing := fmt.Sprintf("list snapshots that are worked on (%s) in %s", tag, c.region)
+	inTag := types.Filter{Name: awssdk.String("tag:" + tag), Values: []string{
+		// Of a claim in one value, more follows behind a blank.
+		catalog.Migrating, catalog.Migrating + " *", catalog.Validating, catalog.Validating + " *",
+	}}
+	return func(yield func(snapshot.Snapshot, error) bool) {
+		for _, f := range []types.Filter{inTag, filter("tag-key", literal(tag+"-owner"))} {
+			in := &awsec2.DescribeSnapshotsInput{
+				OwnerIds: []string{owner}, MaxResults: awssdk.Int32(pageSize), Filters: []types.Filter{f},
+			}
+			for page, err := range c.pages(ctx, in) {
+				if err != nil {
+					yield(snapshot.Snapshot{}, explain(ctx, err, doing))
+					return
+				}
+				for _, s := range page {
+					if got, err := convert(s); !yield(got, err) || err != nil {
+						return
+					}
+				}
+			}
+		}
 	}
 }
 
@@ -98,7 +128,7 @@ func (c *Catalog) pages(ctx context.Context, in *awsec2.DescribeSnapshotsInput) 
 				return
 			}
 			if next == awssdk.ToString(in.NextToken) {
-				yield(nil, errors.New("EC2 gives the same page of snapshots again and again"))
+				yield(nil, hint.Wrap(errors.New("EC2 gives the same page of snapshots again and again"), strangeList))
 				return
 			}
 			in.NextToken = &next
@@ -183,7 +213,7 @@ func (c *Catalog) describeEach(ctx context.Context, ids []snapshot.ID) (map[snap
 }
 
 func (c *Catalog) unknown(id snapshot.ID) error {
-	return hint.Wrap(fmt.Errorf("snapshot %s does not exist in %s, or is not owned by this account", id, c.region),
+	return hint.Wrap(&catalog.UnknownError{Snapshot: id, Region: c.region},
 		"check the id, the region (--region) and the account of the credentials; a snapshot that another account shares must be copied first")
 }
 
@@ -209,14 +239,16 @@ func some(ids []snapshot.ID) string {
 	return fmt.Sprintf("%s and %d more snapshots", ids[0], len(ids)-1)
 }
 
+const strangeList = "see what AWS says of it: aws ec2 describe-snapshots --owner-ids self; something between this machine and AWS may change answers"
+
 // convert translates EC2's snapshot; EC2 speaks GiB.
 func convert(s types.Snapshot) (snapshot.Snapshot, error) {
 	id, err := snapshot.ParseID(awssdk.ToString(s.SnapshotId))
 	if err != nil {
-		return snapshot.Snapshot{}, fmt.Errorf("read the list of snapshots: %w", err)
+		return snapshot.Snapshot{}, hint.Wrap(fmt.Errorf("read the list of snapshots: %w", err), strangeList)
 	}
 	if awssdk.ToInt32(s.VolumeSize) <= 0 || s.StartTime == nil {
-		return snapshot.Snapshot{}, fmt.Errorf("read the list of snapshots: EC2 gives no size or start time for %s", id)
+		return snapshot.Snapshot{}, hint.Wrap(fmt.Errorf("read the list of snapshots: EC2 gives no size or start time for %s", id), strangeList)
 	}
 	return snapshot.Snapshot{
 		ID:          id,

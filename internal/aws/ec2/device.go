@@ -27,6 +27,8 @@ var nvmeDisk = regexp.MustCompile(`^nvme[0-9]+n[0-9]+$`)
 // deviceRoots are the folders where this machine's devices are looked for.
 type deviceRoots struct{ dev, sys string }
 
+const rootsHint = "SNAP_TO_S3_DEV_ROOT and SNAP_TO_S3_SYS_ROOT, where they are set, name folders such as /dev and /sys"
+
 // find returns the device of an attached volume, or "" while there is none. An
 // NVMe disk says itself which volume it is, and the name it was attached at
 // means nothing on machines that have them. Elsewhere the kernel names it after
@@ -34,7 +36,7 @@ type deviceRoots struct{ dev, sys string }
 func (r deviceRoots) find(id volumeID, attachedAt string) (string, error) {
 	entries, err := os.ReadDir(filepath.Join(r.sys, "block"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("list block devices: %w", err)
+		return "", hint.Wrap(fmt.Errorf("list block devices: %w", err), rootsHint)
 	}
 	serial := strings.Replace(string(id), "-", "", 1)
 	nvme := false
@@ -79,7 +81,7 @@ func (r deviceRoots) node(name string) (string, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	} else if err != nil {
-		return "", fmt.Errorf("look for a device: %w", err)
+		return "", hint.Wrap(fmt.Errorf("look for a device: %w", err), rootsHint)
 	}
 	return path, nil
 }

@@ -4,7 +4,8 @@
 // CreateVolume, AttachVolume, DetachVolume, DeleteVolume, DescribeSnapshots,
 // DescribeVolumes, DescribeInstanceAttribute, CreateTags, DescribeTags and
 // DeleteTags. It refuses to decide what is done with a snapshot, and it never
-// touches a volume that carries the owner tag of another run.
+// touches a volume that carries the owner tag of another run, unless it is told that
+// this run is no more.
 package ec2
 
 import (

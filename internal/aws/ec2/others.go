@@ -58,14 +58,18 @@ func whose(tag string) string {
 // tagged are the volumes with our tag, made from the snapshot, in this zone.
 func (t *volume) tagged(ctx context.Context) ([]types.Volume, error) {
 	v := t.volumes
+	return v.list(ctx,
+		filter("tag-key", literal(v.cfg.Tag)),
+		filter("snapshot-id", string(t.request.Snapshot.ID)),
+		filter("availability-zone", v.cfg.Instance.Zone),
+	)
+}
+
+// list are the volumes that pass the filters. Its error is the SDK's.
+func (v *Volumes) list(ctx context.Context, filters ...types.Filter) ([]types.Volume, error) {
 	var found []types.Volume
 	pages := awsec2.NewDescribeVolumesPaginator(v.client, &awsec2.DescribeVolumesInput{
-		MaxResults: awssdk.Int32(volumePage),
-		Filters: []types.Filter{
-			filter("tag-key", literal(v.cfg.Tag)),
-			filter("snapshot-id", string(t.request.Snapshot.ID)),
-			filter("availability-zone", v.cfg.Instance.Zone),
-		},
+		MaxResults: awssdk.Int32(volumePage), Filters: filters,
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)

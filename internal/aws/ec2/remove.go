@@ -102,14 +102,23 @@ func (t *volume) noteFound() {
 	t.mayExist = false
 }
 
-// remove brings the volume from any state to its end: detached and deleted. It
-// looks before each step and after it, so that neither a lost answer nor an old
-// view of EC2 matters.
+// remove takes the volume away and settles the state file.
 func (t *volume) remove(ctx context.Context) error {
-	v := t.volumes
-	defer func() { v.release(t.letter) }()
+	defer func() { t.volumes.release(t.letter) }()
 	if t.id == "" {
 		return t.finish()
+	}
+	return t.end(t.bringDown(ctx))
+}
+
+// bringDown brings the volume from any state to its end: detached and deleted. It
+// looks before each step and after it, so that neither a lost answer nor an old
+// view of EC2 matters.
+func (t *volume) bringDown(ctx context.Context) error {
+	v := t.volumes
+	allowed := t.otherOwner
+	if t.guard != nil {
+		allowed = t.guard
 	}
 	begun, state := time.Now(), "there, as far as is known,"
 	err := v.wait(ctx, v.cfg.Timing.DetachWait, func(ctx context.Context) (bool, error) {
@@ -123,7 +132,7 @@ func (t *volume) remove(ctx context.Context) error {
 			return true, nil
 		}
 		state = string(got.State)
-		if err := t.otherOwner(got); err != nil {
+		if err := allowed(got); err != nil {
 			return false, err
 		}
 		here, elsewhere := t.attachment(got)
@@ -131,13 +140,19 @@ func (t *volume) remove(ctx context.Context) error {
 		case elsewhere != "":
 			t.elsewhere = true
 			return false, fmt.Errorf("it is attached to %s now", elsewhere)
+		case here != nil && t.idle != nil:
+			state = string(here.State)
+			if idle, err := t.idle(ctx, *here); !idle || err != nil {
+				return false, err
+			}
+			return false, t.detach(ctx, *here)
 		case here != nil:
 			state = string(here.State)
 			return false, t.detach(ctx, *here)
 		}
 		return false, t.delete(ctx)
 	})
-	return t.end(t.explainRemove(ctx, err, state, time.Since(begun)))
+	return t.explainRemove(ctx, err, state, time.Since(begun))
 }
 
 // explainRemove says what a removal has come to. Which limit ends it, its own or

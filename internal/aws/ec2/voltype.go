@@ -87,9 +87,13 @@ func chooseType(name string, s snapshot.Snapshot) (volumeType, error) {
 	}
 	t := volumeTypes()[i]
 	if !t.fits(s.SizeGiB()) {
+		ways := "give --volume-type one of " + strings.Join(fit, ", ")
+		if len(fit) == 0 {
+			ways = "no EBS volume has this size; see aws ec2 describe-snapshots --snapshot-ids " + string(s.ID)
+		}
 		return volumeType{}, hint.Wrap(
 			fmt.Errorf("%s volume has %d to %d GiB, snapshot %s has %d GiB", t.withArticle(), t.minGiB, t.maxGiB, s.ID, s.SizeGiB()),
-			"give --volume-type one of "+strings.Join(fit, ", "))
+			ways)
 	}
 	return t, nil
 }

@@ -37,6 +37,7 @@ type volume struct {
 	missing      time.Time // since when EC2 does not know id
 	misses       int       // looks since then; 0: it knows
 	deleteAsked  bool
+	settled      bool   // it was made so long ago that EC2 knows it, if it is there
 	elsewhere    bool   // someone has attached it to another instance
 	letter       byte   // of the device name, reserved; 0: none
 	device       string // the name it is attached at
@@ -46,6 +47,10 @@ type volume struct {
 	made, joined *runstate.Intent // volume and attachment in the state file
 	stop         func()           // ends the renewal of the owner tag
 	released     atomic.Bool
+
+	// Of a volume that another run has left; else nil.
+	guard func(types.Volume) error                                    // why it is not to be touched
+	idle  func(context.Context, types.VolumeAttachment) (bool, error) // nobody has its device
 }
 
 var _ workflow.Volume = (*volume)(nil)
@@ -95,7 +100,7 @@ const believedMisses = 5
 // gone tells whether errNoVolume can be believed by now.
 func (t *volume) gone() bool {
 	settled := t.misses >= believedMisses && time.Since(t.missing) >= t.volumes.cfg.Timing.Settle
-	return t.misses > 0 && t.deleteAsked || settled
+	return t.misses > 0 && (t.deleteAsked || t.settled) || settled
 }
 
 // attachment is the volume's attachment to this instance, and the id of another

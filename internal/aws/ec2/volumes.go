@@ -62,8 +62,8 @@ func NewVolumes(cfg VolumesConfig) *Volumes {
 const (
 	nameTag    = "Name"
 	nameValue  = "Temp for snap-to-s3"
-	inProgress = "in-progress"
-	kept       = "kept"
+	inProgress = workflow.VolumeInProgress
+	kept       = workflow.VolumeKept
 )
 
 func (v *Volumes) ownerTag() string { return v.cfg.Tag + "-owner" }

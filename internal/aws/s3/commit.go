@@ -217,7 +217,7 @@ func (s *Store) settleTimeout(ctx context.Context) time.Duration {
 	if ctx.Err() != nil {
 		return settleTimeout
 	}
-	return completePatience
+	return s.options.Patience
 }
 
 // isOurs compares what the store tells: the run that wrote it, size and

@@ -1,7 +1,8 @@
 // Package s3 is an objstore.Store on Amazon S3 or a store that speaks its
 // protocol. It owns what is peculiar to S3: regions, conditional writes,
 // answers that got lost, archive classes, and stores that know less than
-// Amazon's. It lists no bucket and deletes no object.
+// Amazon's. It lists no objects and deletes none; uploads that others left unfinished
+// it lists and aborts.
 package s3
 
 import (
@@ -14,6 +15,7 @@ import (
 	"regexp"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -31,7 +33,10 @@ type Options struct {
 	Limits       objstore.Limits // of the store; S3's where zero
 	UsePathStyle bool            // bucket in the path, not in the host name; always so with an own endpoint
 	Conditions   Conditions      // whether the store honours conditional writes, where it is known
-	Log          *slog.Logger
+	// Patience is how long a store may be silent while it puts an object together;
+	// 0: 15 minutes.
+	Patience time.Duration
+	Log      *slog.Logger
 }
 
 // Store is one bucket. It implements objstore.Store.
@@ -61,6 +66,9 @@ func New(s *aws.Session, bucket string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Patience == 0 {
+		o.Patience = completePatience
+	}
 	st := &Store{session: s, bucket: bucket, options: o, log: o.Log.With("bucket", bucket)}
 	client := st.newClient(o.Region)
 	if endpoint := client.Options().BaseEndpoint; endpoint != nil {
@@ -79,6 +87,11 @@ func New(s *aws.Session, bucket string, o Options) (*Store, error) {
 // CustomEndpoint tells whether the bucket is not Amazon's: such a store may not
 // honour conditional writes, and has other prices and limits.
 func (s *Store) CustomEndpoint() bool { return s.custom }
+
+// Endpoint is where the store is asked, "" for Amazon's usual place.
+func (s *Store) Endpoint() string {
+	return awssdk.ToString(s.client.Load().Options().BaseEndpoint)
+}
 
 // SaysAmazon tells whether the store has named itself as Amazon S3 does, in the
 // Server header of its answers (S3 API reference, "Common response headers"):
@@ -171,7 +184,7 @@ func otherRegion(err error) string {
 	default:
 		return ""
 	}
-	if region := aws.Header(err, "X-Amz-Bucket-Region"); region != "" {
+	if region := aws.Header(err, "X-Amz-Bucket-Region"); aws.IsRegion(region) {
 		return region
 	}
 	if m := expectedRegion.FindStringSubmatch(err.Error()); m != nil {

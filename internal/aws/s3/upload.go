@@ -21,7 +21,7 @@ import (
 	"snap-to-s3/internal/objstore"
 )
 
-// How long a store may be silent while it puts an object together. S3 sends
+// How long a store may usually be silent while it puts an object together. S3 sends
 // blanks meanwhile; others copy every part first.
 const completePatience = 15 * time.Minute
 
@@ -176,7 +176,7 @@ func (u *upload) completeOnce(ctx context.Context, whole objstore.Whole, w words
 		in.IfMatch, in.IfNoneMatch = u.condition()
 	}
 	out, err := do(u.store, func(c *awss3.Client) (*awss3.CompleteMultipartUploadOutput, error) {
-		return c.CompleteMultipartUpload(aws.Patient(ctx, completePatience), in)
+		return c.CompleteMultipartUpload(aws.Patient(ctx, u.store.options.Patience), in)
 	})
 	if err != nil {
 		return objstore.Info{}, err

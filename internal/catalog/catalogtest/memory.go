@@ -187,7 +187,7 @@ func (m *Memory) page(f catalog.Filter, from int) (page []snapshot.Snapshot, nex
 		for _, id := range f.IDs {
 			it, ok := m.items[id]
 			if !ok {
-				return nil, 0, false, fmt.Errorf("InvalidSnapshot.NotFound: %s", id)
+				return nil, 0, false, fmt.Errorf("InvalidSnapshot.NotFound: %w", &catalog.UnknownError{Snapshot: id, Region: "memory"})
 			}
 			page = append(page, m.seen(it))
 		}
@@ -199,11 +199,28 @@ func (m *Memory) page(f catalog.Filter, from int) (page []snapshot.Snapshot, nex
 	}
 	for ; from < len(m.order) && len(page) < size; from++ {
 		s := m.seen(m.items[m.order[from]])
-		if v, ok := s.Tags[f.Tag]; ok && v == f.Value {
+		if chooses(f, s.Tags) {
 			page = append(page, s)
 		}
 	}
 	return page, from, from < len(m.order), nil
+}
+
+// anyWork is the Filter.Value of InWork. No tag has it: EC2 refuses control bytes.
+const anyWork = "\x00"
+
+func chooses(f catalog.Filter, tags map[string]string) bool {
+	if f.Value != anyWork {
+		v, ok := tags[f.Tag]
+		return ok && v == f.Value
+	}
+	st := catalog.StateOf(tags, f.Tag)
+	return st.InProgress() || st.Owned
+}
+
+// InWork is catalog.WorkLister's.
+func (m *Memory) InWork(ctx context.Context, tag string) iter.Seq2[snapshot.Snapshot, error] {
+	return m.Snapshots(ctx, catalog.Filter{Tag: tag, Value: anyWork})
 }
 
 func (m *Memory) change(id snapshot.ID, tags map[string]string, apply func(now map[string]string) error) error {

@@ -1,0 +1,23 @@
+package layout
+
+import (
+	"regexp"
+
+	"snap-to-s3/internal/snapshot"
+)
+
+// keyForm is how the keys of all objects of a snapshot begin: volume, start time,
+// snapshot. A description, which may name other snapshots, only follows.
+var keyForm = regexp.MustCompile(`^(?:` + Manifests + `)?vol-[0-9a-f]+/\S+ (snap-[0-9a-f]+)(?: - |\.)`)
+
+// SnapshotOf is the snapshot that an object's key is of, where it is a key of ours
+// or of the predecessor. It is for what has nothing else to tell it: an upload that
+// is not finished. Of objects, metadata and records tell.
+func SnapshotOf(key string) (snapshot.ID, bool) {
+	found := keyForm.FindStringSubmatch(key)
+	if found == nil {
+		return "", false
+	}
+	id, err := snapshot.ParseID(found[1])
+	return id, err == nil
+}
