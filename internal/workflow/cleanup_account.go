@@ -57,7 +57,9 @@ func (w *cleaning) volumes(ctx context.Context) error {
 }
 
 // step tells what is waited for.
-func (w *cleaning) step() func(string) { return onChange(func(what string) { w.Log.Info(what) }) }
+func (w *cleaning) step() func(string) {
+	return onChange(func(what string) { w.Log.Info("cleaning up", "step", what) })
+}
 
 // nobodysVolume is one that the predecessor has made, perhaps a minute ago.
 func (w *cleaning) nobodysVolume(ctx context.Context, l Leftover) Leftover {

@@ -66,7 +66,7 @@ func (w *sweep) volume(ctx context.Context, i *runstate.Intent, e runstate.Entry
 	}
 	err := w.Volumes.RemoveLeft(ctx, RemoveRequest{
 		ID: id, Tag: tag, Owner: w.owner(), Settled: w.settled(),
-		Step: onChange(func(what string) { w.Log.Info(what, "run", w.run.Header.Run) }),
+		Step: onChange(func(what string) { w.Log.Info("sweeping", "run", w.run.Header.Run, "step", what) }),
 	})
 	if errors.Is(err, ErrKept) || errors.Is(err, ErrForeign) {
 		w.Log.Info("a volume of an earlier run stays", "volume", id, "run", w.run.Header.Run, "reason", err.Error())

@@ -28,6 +28,9 @@ type Fixture struct {
 	Cold       bool // knows GLACIER and DEEP_ARCHIVE, and does not open objects in them
 	Classes    []string
 
+	// Unlistable: these credentials may not list unfinished uploads.
+	Unlistable bool
+
 	// Tags reads an object's tags back; nil: the store has none.
 	Tags func(t *testing.T, key string) []objstore.Tag
 	// Uploads counts unfinished multipart uploads; nil: it cannot be told.
