@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 )
 
 // answer is what the account gives to one call, on its way to the program.
@@ -106,16 +105,6 @@ func on(call string, change func(*answer)) func(*answer) {
 // says replaces the whole answer.
 func says(status int, body string) func(*answer) {
 	return func(a *answer) { a.status, a.body = status, body }
-}
-
-// swaps replaces a piece of the answer, which must be there.
-func swaps(t *testing.T, from, to string) func(*answer) {
-	return func(a *answer) {
-		if !strings.Contains(a.body, from) && a.status == http.StatusOK {
-			t.Errorf("the answer to %s has no %q in it: %s", a.call, from, a.body)
-		}
-		a.body = strings.ReplaceAll(a.body, from, to)
-	}
 }
 
 // between replaces what stands between two words, wherever they stand.

@@ -70,6 +70,8 @@ func WithSignals(parent context.Context) (context.Context, func()) {
 
 // interruptedText is what a person sees of the first Ctrl-C while the clean-up,
 // which can take minutes, goes on.
+const timeUpText = "the time is up: giving back volume, upload and tag; press Ctrl-C twice to stop at once and leave them behind"
+
 const interruptedText = "interrupted: giving back volume, upload and tag; press Ctrl-C again to stop at once and leave them behind"
 
 // sayInterrupted writes interruptedText as soon as a signal has ended ctx, and
@@ -86,7 +88,7 @@ func sayInterrupted(ctx context.Context, log *slog.Logger) (stop func()) {
 				log.Info(interruptedText)
 			}
 			if up, ok := errors.AsType[timeUp](cause); ok {
-				log.Info(up.Error() + ": giving back volume, upload and tag; press Ctrl-C twice to stop at once and leave them behind")
+				log.Info(timeUpText, "timeout", spokenTimeout(up.limit))
 			}
 		case <-over:
 		}

@@ -84,15 +84,21 @@ func TestTimedOut(t *testing.T) {
 		{"not up", t.Context(), workflow.Summary{}, other, other.Error()},
 		{"all done by then", ended, workflow.Summary{}, nil, ""},
 		{
-			"half way", ended, workflow.Summary{Listed: 4, Migrated: 1, Kept: 1, Failed: 1, Plain: 3 << 20, Stored: 1 << 20}, errors.Join(up),
+			"half way", ended,
+			workflow.Summary{Listed: 4, Migrated: 1, Kept: 1, Failed: 1, Plain: 3 << 20, Stored: 1 << 20},
+			errors.Join(up),
 			"the time of --timeout 2h is up: 2 of 4 snapshots done, 3 MiB read and stored as 1 MiB; what was under way is given back, or named above",
 		},
 		{
-			"before the list", ended, workflow.Summary{}, wrapped{"list snapshots:\n", up},
+			"before the list", ended,
+			workflow.Summary{},
+			wrapped{"list snapshots:\n", up},
 			"the time of --timeout 2h is up: nothing was begun (while: list snapshots: the time of --timeout 2h is up)",
 		},
 		{
-			"and something else", ended, workflow.Summary{Listed: 1}, errors.Join(up, other),
+			"and something else", ended,
+			workflow.Summary{Listed: 1},
+			errors.Join(up, other),
 			"the time of --timeout 2h is up: 0 of 1 snapshot done, 0 B read and stored as 0 B; what was under way is given back, or named above\n" + other.Error(),
 		},
 	} {

@@ -195,14 +195,14 @@ func (e *Entry) fill(st *unix.Stat_t) error {
 	}
 	e.Type, e.Mode = t, st.Mode&0o7777
 	e.UID, e.GID = st.Uid, st.Gid
-	e.Sec, e.Nsec = int64(st.Mtim.Sec), uint32(st.Mtim.Nsec)
-	e.Allocated = int64(st.Blocks) * 512
-	e.Links, e.Device, e.Inode = uint32(st.Nlink), uint64(st.Dev), st.Ino
+	e.Sec, e.Nsec = st.Mtim.Sec, uint32(st.Mtim.Nsec)
+	e.Allocated = st.Blocks * 512
+	e.Links, e.Device, e.Inode = uint32(st.Nlink), st.Dev, st.Ino
 	switch t {
 	case Regular, Folder:
 		e.Size = st.Size
 	case CharDevice, BlockDevice:
-		e.Major, e.Minor = unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))
+		e.Major, e.Minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
 	}
 	if e.Size < 0 {
 		return errors.New("its size is negative")

@@ -105,7 +105,7 @@ func (t *Tree) walk(ctx context.Context, full bool) iter.Seq2[*Entry, error] {
 			yield(nil, fmt.Errorf("stat the root: %w", err))
 			return
 		}
-		w.device = uint64(st.Dev)
+		w.device = st.Dev
 		var fs unix.Statfs_t
 		if err := unix.Fstatfs(w.root, &fs); err != nil {
 			yield(nil, fmt.Errorf("ask for the type of the filesystem: %w", err))

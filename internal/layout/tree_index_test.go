@@ -103,8 +103,8 @@ func TestLookupAlike(t *testing.T) {
 // A file of many frames leaves frames of entries without an entry.
 func TestLookupBesideLargeFile(t *testing.T) {
 	sum := sum256(nil)
-	w, b := EntriesWriter{}, bytes.Buffer{}
-	w = *NewEntriesWriter(&b, tarHeader())
+	var b bytes.Buffer
+	w := *NewEntriesWriter(&b, tarHeader())
 	large := TreeEntry{Path: "large", Type: File, Size: 20_000 * codec.FrameSize, SHA256: &sum, At: 512}
 	small := TreeEntry{Path: "small", Type: File, SHA256: &sum, At: 20_000*codec.FrameSize + 1024}
 	if err := errors.Join(w.Entry(TreeEntry{Type: Folder}), w.Entry(large)); err != nil {

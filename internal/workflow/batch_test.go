@@ -374,6 +374,27 @@ func TestInterruptOfSeveralJobs(t *testing.T) {
 	})
 }
 
+// After a claim of a dead run was taken over, the state file has the value that was
+// there before that one, should this run be killed, too.
+func TestValueBeforeADeadClaimIsNoted(t *testing.T) {
+	batch(t, 1, func(t *testing.T, w *world) {
+		w.claim(first, 3*time.Hour)
+		noted := ""
+		w.points.visit = func(label string) {
+			if label == "volume open #1" {
+				for _, e := range w.left() {
+					if e.Kind == "claim" {
+						noted = e.Fields["before"]
+					}
+				}
+			}
+		}
+		if r := w.newRun().do(t.Context(), named(first)); r.err != nil || noted != catalog.Migrate {
+			t.Errorf("%v; before the claim: %q, want %q", r.err, noted, catalog.Migrate)
+		}
+	})
+}
+
 // A claim whose tags may stay is named, and kept in the state file.
 func TestAClaimThatCannotBeTakenBack(t *testing.T) {
 	batch(t, 1, func(t *testing.T, w *world) {

@@ -301,6 +301,11 @@ func (m *Migrator) migrateOne(ctx context.Context, s snapshot.Snapshot, req cata
 		res.Left = unclaimed(held, err)
 		return res
 	}
+	if before := claim.Owner().Before; before != s.Tags[m.Tag] { // that of a dead run's claim, taken over
+		if err := held.Update(map[string]string{"before": before}); err != nil {
+			log.Warn("the value before the claim could not be noted in the state file", "err", err)
+		}
+	}
 	s.Tags = claim.Unclaimed(s.Tags)
 	work, cancel := context.WithCancelCause(work)
 	defer cancel(nil)
