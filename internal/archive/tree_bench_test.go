@@ -4,8 +4,9 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"testing"
 
 	"snap-to-s3/internal/archive"
@@ -30,7 +31,11 @@ func openBenchTree(b *testing.B) *filesystem.Tree {
 	}
 	path := os.Getenv(benchTree)
 	if path == "" {
-		path = filepath.Join(runtime.GOROOT(), "src")
+		root, err := exec.Command("go", "env", "GOROOT").Output()
+		if err != nil {
+			b.Skipf("no go program: %v", err)
+		}
+		path = filepath.Join(strings.TrimSpace(string(root)), "src")
 	}
 	root, err := os.Open(path)
 	if err != nil {

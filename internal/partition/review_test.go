@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -56,10 +55,6 @@ func (d *testDisk) put(off int64, p []byte) *testDisk {
 	d.pieces[off] = append([]byte(nil), p...)
 	d.order = append(d.order, off)
 	return d
-}
-
-func (d *testDisk) clone() *testDisk {
-	return &testDisk{size: d.size, pieces: maps.Clone(d.pieces), order: slices.Clone(d.order)}
 }
 
 func (d *testDisk) Size() int64  { return d.size }
@@ -307,13 +302,6 @@ func lvmSum(p []byte) uint32 {
 	return crc
 }
 
-func luksHeader() []byte {
-	h := make([]byte, 512)
-	copy(h, "LUKS\xba\xbe\x00\x02")
-	copy(h[168:], "01020304-0506-0708-090a-0b0c0d0e0f10")
-	return h
-}
-
 func swapPage(page int64) []byte {
 	p := make([]byte, page)
 	binary.LittleEndian.PutUint32(p[1024:], 1)
@@ -321,19 +309,6 @@ func swapPage(page int64) []byte {
 	copy(p[1036:], "\x31\x32\x33\x34\x35\x36\x37\x38\x39\x3a\x3b\x3c\x3d\x3e\x3f\x40"+secretLabel)
 	copy(p[page-10:], "SWAPSPACE2")
 	return p
-}
-
-// fatSector is the boot sector of a FAT32, which ends as an MBR does.
-func fatSector(sectors uint32) []byte {
-	s := make([]byte, 512)
-	copy(s, "\xeb\x58\x90mkfs.fat\x00\x02\x01\x20\x00\x02\x00\x00\x00\x00\xf8\x00\x00\x20\x00\x40")
-	binary.LittleEndian.PutUint32(s[32:], sectors)
-	binary.LittleEndian.PutUint32(s[36:], 600) // sectors of a FAT
-	binary.LittleEndian.PutUint32(s[44:], 2)   // the root folder's cluster
-	s[48], s[50], s[64], s[66] = 1, 6, 0x80, 0x29
-	copy(s[67:], "\x78\x56\x34\x12HUSH       FAT32   ")
-	s[510], s[511] = 0x55, 0xaa
-	return s
 }
 
 // raidBlock is a superblock of version 1 at a sector of its device.
