@@ -1,7 +1,6 @@
 package archive_test
 
 import (
-	"bytes"
 	"io"
 	"os"
 	"path/filepath"
@@ -129,15 +128,12 @@ func TestManyFilesInOneFolder(t *testing.T) {
 // What stands twice in a stream would be restored to what came last.
 func TestEntriesAreEachThereOnce(t *testing.T) {
 	dir, _ := writeSome(t)
-	path, rows := archived(t, dir)
+	_, rows := archived(t, dir)
 	seen := map[string]bool{}
 	for _, r := range rows.entries {
 		if seen[r.Path] {
 			t.Errorf("%q is there twice", r.Path)
 		}
 		seen[r.Path] = true
-	}
-	if b, err := os.ReadFile(path); err != nil || bytes.Count(b[:4], nil) == 0 {
-		t.Error(err)
 	}
 }

@@ -71,7 +71,6 @@ const (
 	PlanFiles PartPlan = "files" // a tar
 	PlanRaw   PartPlan = "raw"   // an image of the part
 	PlanSkip  PartPlan = "skip"
-	PlanKept  PartPlan = "kept" // its archive is whole in the bucket already
 )
 
 // Totals is what all snapshots known at the start come to.
