@@ -18,6 +18,10 @@ func below() map[string][]string {
 		"codec":        {},
 		"ui":           {},
 		"cost":         {},
+		"cost/bill":    {"cost"},
+		"cost/page":    {"cost", "cost/print", "ui"},
+		"cost/print":   {"cost", "ui"},
+		"encrypt":      {},
 		"runstate":     {},
 		"objstore":     {},
 		"awssim":       {},
@@ -26,12 +30,13 @@ func below() map[string][]string {
 		"filesystem":   {"runstate"},
 		"partition":    {"block"},
 		"layout":       {"objstore", "codec", "block"},
-		"archive":      {"block", "codec", "filesystem"},
-		"workflow":     {"catalog", "runstate", "layout", "archive", "filesystem", "partition", "codec", "objstore", "block", "cost"},
+		"archive":      {"block", "codec", "filesystem", "layout"},
+		"workflow":     {"catalog", "runstate", "layout", "archive", "filesystem", "partition", "codec", "objstore", "block", "cost", "encrypt"},
 
 		"objstore/objstoretest": {"objstore"},
 		"catalog/catalogtest":   {"catalog"},
 		"filesystem/treetest":   {},
+		"cost/bill/billtest":    {"cost", "cost/bill"},
 
 		"filesystem/slowdisktest": {},
 
@@ -40,7 +45,7 @@ func below() map[string][]string {
 		"aws/ec2": {"aws", "block", "catalog", "runstate", "workflow"},
 
 		"cli": {
-			"archive", "aws", "aws/ec2", "aws/s3", "awssim", "block", "catalog", "codec", "cost", "layout",
+			"archive", "aws", "aws/ec2", "aws/s3", "awssim", "block", "catalog", "codec", "cost", "cost/bill", "cost/page", "cost/print", "encrypt", "layout",
 			"filesystem", "objstore", "runstate", "ui", "workflow",
 		},
 	}
@@ -93,8 +98,10 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 		{"github.com/aws/", []string{"internal/aws"}, []string{"internal/awssim"}},
 		{"github.com/spf13/", []string{"internal/cli"}, nil},
 		{"github.com/vbauerster/mpb", []string{"internal/ui"}, nil},
+		{"github.com/go-analyze/charts", []string{"internal/cost/page"}, nil},
 		{"github.com/rogpeppe/go-internal", nil, []string{"internal/cli"}},
-		{"github.com/klauspost/compress", []string{"internal/codec", "internal/layout"}, []string{"internal"}},
+		{"github.com/klauspost/compress", []string{"internal/codec", "internal/layout", "internal/cost/bill"}, []string{"internal"}},
+		{"github.com/parquet-go/parquet-go", []string{"internal/cost/bill"}, []string{"internal"}},
 		{"github.com/pierrec/lz4", []string{"internal/codec"}, []string{"internal"}},
 		{"github.com/DataDog/zstd", []string{"internal/codec"}, []string{"internal"}},
 		{"github.com/google/go-cmp", nil, []string{"internal"}},

@@ -43,7 +43,8 @@ func (f *frame) filled() {
 // framed is a frame of some kind of archive.
 type framed interface {
 	of() *frame
-	// encode hashes the frame and compresses it into its stored buffer.
+	// encode hashes the frame and compresses it into its stored buffer; with a nil
+	// encoder it hashes the contents alone.
 	encode(e codec.Encoder) error
 }
 
@@ -51,6 +52,8 @@ type framed interface {
 //
 //	admit   one goroutine: takes a compressed buffer, in order, and waits until the frame is filled
 //	encode  workers goroutines: hash and compress, and give the plain buffer back
+//
+// With the zero Codec nothing is compressed: what is read is only hashed.
 type encoders struct {
 	memory   *ring
 	codec    codec.Codec
@@ -111,6 +114,9 @@ func (n *encoders) admit(ctx context.Context) error {
 }
 
 func (n *encoders) encode(ctx context.Context) error {
+	if n.codec.Name() == "" {
+		return n.encodeAll(ctx, nil)
+	}
 	e, err := n.codec.NewEncoder()
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 // that is 44 MiB for 32 reads and 2 workers. To that come the tables of the
 // encoders, one a worker (lz4: 32 KiB, from level 3 on 384 KiB; zstd: under 1 MiB at
 // level 1, 9 MiB at level 9, 47 MiB at 19). Buffers are made when first needed: a
-// sparse volume takes less.
+// sparse volume takes less. Where nothing is compressed there are none for that.
 //
 // A frame's compressed buffer is taken in the order of the frames. Were it taken
 // in another, later frames could hold all of them while the one that has to be
@@ -23,9 +23,13 @@ type ring struct{ plain, stored pool }
 
 func newRing(c codec.Codec, reads, workers int) *ring {
 	reading := (reads + frameBlocks - 1) / frameBlocks
+	bound := 0
+	if c.Name() != "" {
+		bound = c.Bound(codec.FrameSize)
+	}
 	return &ring{
 		plain:  newPool(reading+workers+1, codec.FrameSize),
-		stored: newPool(workers+2, c.Bound(codec.FrameSize)),
+		stored: newPool(workers+2, bound),
 	}
 }
 
@@ -55,6 +59,9 @@ func (p pool) get(ctx context.Context) ([]byte, error) {
 	case b := <-p.free:
 		return b, nil
 	case <-p.unmade:
+		if p.size == 0 {
+			return nil, nil
+		}
 		return block.AlignedBuffer(p.size), nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)

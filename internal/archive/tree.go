@@ -2,6 +2,8 @@ package archive
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"iter"
@@ -29,6 +31,18 @@ type TreeRow struct {
 	XattrSum         *[32]byte // nil: it has no xattrs
 	Sum              *[32]byte // of the content of a regular file; nil for others and for links
 	Runs             bool      // Sum is over runs of blocks that are not zero
+	Map              *[32]byte // of a sparse file: hash of where its data lie; nil: stored whole
+	RunSum           *[32]byte // of a file stored whole and larger than 1 GiB: Sum as it would be over runs; ScanTree alone fills it in
+}
+
+// mapSum is the hash of where the data of a sparse file lie: offset and length of
+// each piece, in bytes, as u64, little-endian.
+func mapSum(data []filesystem.Extent) *[32]byte {
+	h := sha256.New()
+	for _, d := range data {
+		h.Write(binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(d.Off)), uint64(d.Len)))
+	}
+	return (*[32]byte)(h.Sum(nil))
 }
 
 // TreeRows takes what is learned of a tree while it is written. The calls come

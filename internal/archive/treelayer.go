@@ -68,7 +68,7 @@ func (l *layer) entry(ctx context.Context, e *filesystem.Entry) error {
 			return err
 		}
 		if e.Sparse {
-			row.Stored = cut.bytes
+			row.Stored, row.Map = cut.bytes, mapSum(cut.data)
 		}
 	}
 	// After the padding, so that every byte of an entry stands before its row.

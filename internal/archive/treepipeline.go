@@ -24,6 +24,9 @@ func (c *piece) of() *frame { return &c.frame }
 
 // encode hashes the frame as it is stored.
 func (c *piece) encode(e codec.Encoder) (err error) {
+	if e == nil {
+		return nil
+	}
 	if c.stored, err = e.AppendFrame(c.stored[:0], c.plain[:c.size]); err != nil {
 		return err
 	}

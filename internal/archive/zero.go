@@ -26,6 +26,9 @@ type zeroFrame struct {
 }
 
 func newZeroFrame(ctx context.Context, r *ring, c codec.Codec) (_ zeroFrame, err error) {
+	if c.Name() == "" { // nothing is stored
+		return zeroFrame{}, nil
+	}
 	plain, err := r.plain.get(ctx)
 	if err != nil {
 		return zeroFrame{}, err

@@ -2,6 +2,7 @@ package layout
 
 import (
 	"regexp"
+	"strings"
 
 	"snap-to-s3/internal/snapshot"
 )
@@ -21,3 +22,13 @@ func SnapshotOf(key string) (snapshot.ID, bool) {
 	id, err := snapshot.ParseID(found[1])
 	return id, err == nil
 }
+
+var snapshotRecordForm = regexp.MustCompile(`\.(?:image|files)\.(?:lz4|zstd)(?:\.gpg)?\.json$`)
+
+// IsSnapshotRecord tells whether a key is that of a snapshot record.
+func IsSnapshotRecord(key string) bool {
+	return strings.HasPrefix(key, Manifests) && snapshotRecordForm.MatchString(key)
+}
+
+// ArchiveRecordKeyOf is the key of the record of the archive with that key.
+func ArchiveRecordKeyOf(archive string) string { return Manifests + archive + recordSuffix }
