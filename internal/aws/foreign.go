@@ -29,6 +29,8 @@ func rootOf(service, operation string) string {
 	switch {
 	case service == "EC2":
 		return operation + "Response"
+	case service == "S3" && operation == "ListObjectsV2":
+		return "ListBucketResult" // the one that has a name of its own
 	case service == "S3" && strings.HasPrefix(operation, "List"):
 		return operation + "Result"
 	}

@@ -63,21 +63,22 @@ type VolumeFault struct {
 
 // ec2State is all that EC2 knows. Everything in it is guarded by mu.
 type ec2State struct {
-	mu        sync.Mutex
-	conf      EC2Config
-	seq       uint64 // of the newest resource
-	snapshots []*snapshot
-	volumes   []*volume // those that are gone are not in it
-	instances []*ec2Instance
-	hosts     []*Host // instances besides our own on which programs run
-	byID      map[string]resource
-	created   map[string]createdVolume // by client token
-	faults    map[string]VolumeFault   // by snapshot or volume id
-	images    map[*diskImage]struct{}  // open images, closed in the end
-	yanked    []*loopDevice            // loops under devices that were detached by force while held
-	broken    []string                 // invariants that did not hold
-	closed    bool
-	work      sync.WaitGroup // copies and late devices
+	mu            sync.Mutex
+	conf          EC2Config
+	seq           uint64 // of the newest resource
+	snapshots     []*snapshot
+	machineImages []*machineImage
+	volumes       []*volume // those that are gone are not in it
+	instances     []*ec2Instance
+	hosts         []*Host // instances besides our own on which programs run
+	byID          map[string]resource
+	created       map[string]createdVolume // by client token
+	faults        map[string]VolumeFault   // by snapshot or volume id
+	images        map[*diskImage]struct{}  // open images, closed in the end
+	yanked        []*loopDevice            // loops under devices that were detached by force while held
+	broken        []string                 // invariants that did not hold
+	closed        bool
+	work          sync.WaitGroup // copies and late devices
 }
 
 // resource is what can be tagged and found by id.
@@ -159,6 +160,12 @@ func (s *Server) ec2Action(name string) (ec2Action, bool) {
 		return ec2Action{s.detachVolume, []string{"Device", "Force", "InstanceId", "VolumeId"}}, true
 	case "DescribeInstanceAttribute":
 		return ec2Action{s.describeInstanceAttribute, []string{"Attribute", "InstanceId"}}, true
+	case "DescribeImages":
+		return ec2Action{s.describeImages, []string{
+			"Filter", "ImageId", "IncludeDeprecated", "IncludeDisabled", "MaxResults", "NextToken", "Owner",
+		}}, true
+	case "DescribeLockedSnapshots":
+		return ec2Action{s.describeLockedSnapshots, []string{"Filter", "MaxResults", "NextToken", "SnapshotId"}}, true
 	case "DescribeInstances":
 		return ec2Action{s.describeInstances, []string{"Filter", "InstanceId", "MaxResults", "NextToken"}}, true
 	}

@@ -114,7 +114,7 @@ func checkID(kind, param, id string) *apiError {
 	if hexID(rest) {
 		return nil
 	}
-	code := map[string]string{"snap": "InvalidSnapshotID.Malformed", "vol": "InvalidVolumeID.Malformed", "i": "InvalidInstanceID.Malformed"}[kind]
+	code := map[string]string{"snap": "InvalidSnapshotID.Malformed", "vol": "InvalidVolumeID.Malformed", "i": "InvalidInstanceID.Malformed", "ami": "InvalidAMIID.Malformed"}[kind]
 	return ec2Error(code, "Invalid id: %q", id)
 }
 

@@ -35,6 +35,8 @@ type Fault struct {
 	LoseAnswer bool   // the effect takes place, then the connection is cut
 	HangAfter  bool   // the effect takes place, the answer never comes
 	CutBody    int64  // if over 0: of the answer's body only so many bytes, then the connection is cut
+	HangBody   int64  // if over 0: so many bytes, then nothing until the client goes away
+	ShortRange int64  // if over 0: a GET of a range is answered with so many bytes of it, and says so (RFC 9110, section 15.3.7)
 }
 
 type faultHook struct {

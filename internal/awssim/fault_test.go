@@ -118,6 +118,65 @@ func TestCutBody(t *testing.T) {
 	}
 }
 
+func TestShortRange(t *testing.T) {
+	t.Parallel()
+	s := start(t, awssim.Config{})
+	data := noise(100)
+	if err := s.put("k", data); err != nil {
+		t.Fatal(err)
+	}
+	s.SetFault(func(awssim.Call) awssim.Fault { return awssim.Fault{ShortRange: 10} })
+	for _, c := range []struct{ header, said, body string }{
+		{"bytes=5-", "bytes 5-14/100", string(data[5:15])},
+		{"bytes=5-50", "bytes 5-14/100", string(data[5:15])},
+		{"bytes=5-9", "bytes 5-9/100", string(data[5:10])},
+		{"", "", string(data)},
+	} {
+		in := &s3.GetObjectInput{Bucket: aws.String("demo"), Key: aws.String("k")}
+		if c.header != "" {
+			in.Range = &c.header
+		}
+		out, err := s.client().GetObject(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(out.Body)
+		if err := errors.Join(err, out.Body.Close()); err != nil || string(got) != c.body || aws.ToString(out.ContentRange) != c.said {
+			t.Errorf("%q: %d bytes, %q, %v; want %d, %q", c.header, len(got), aws.ToString(out.ContentRange), err, len(c.body), c.said)
+		}
+	}
+}
+
+// An answer that hangs in the middle ends when the client goes, or the server closes.
+func TestHangBody(t *testing.T) {
+	t.Parallel()
+	s := start(t, awssim.Config{})
+	if err := s.put("k", noise(1000)); err != nil {
+		t.Fatal(err)
+	}
+	s.SetFault(func(awssim.Call) awssim.Fault { return awssim.Fault{HangBody: 10} })
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, end := range []func(){cancel, func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}} {
+		out, err := s.client().GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("demo"), Key: aws.String("k")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(out.Body, make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		end()
+		ctx = context.WithoutCancel(ctx)
+		if n, err := out.Body.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("after the end: %d, %v", n, err)
+		}
+		_ = out.Body.Close() // broken already
+	}
+}
+
 // CompleteMultipartUpload may answer 200 and yet have failed, and takes its time.
 func TestCompletionThatFailsWith200(t *testing.T) {
 	t.Parallel()

@@ -152,8 +152,8 @@ func (s *Server) finish(x *exchange, resp *response, e *apiError) {
 		x.line.Code = e.Code
 	}
 	x.line.Status = resp.status
-	if x.fault.CutBody > 0 && e == nil {
-		x.line.Fault = "cut body"
+	if e == nil {
+		x.spoil(resp)
 	}
 	s.record(x.line)
 	drain(x.req)
@@ -214,14 +214,8 @@ func (s *Server) send(x *exchange, resp *response) error {
 	if resp.body == nil || x.req.Method == http.MethodHead {
 		return nil
 	}
-	if x.fault.CutBody > 0 && x.fault.CutBody < resp.length {
-		if _, err := io.CopyN(x.w, resp.body, x.fault.CutBody); err != nil {
-			return err
-		}
-		if err := http.NewResponseController(x.w).Flush(); err != nil {
-			return err
-		}
-		return fmt.Errorf("answer cut after %d bytes on order", x.fault.CutBody)
+	if most := max(x.fault.CutBody, x.fault.HangBody); most > 0 && most < resp.length {
+		return s.sendSome(x, resp, most)
 	}
 	_, err := io.Copy(x.w, resp.body)
 	return err

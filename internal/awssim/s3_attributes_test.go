@@ -219,6 +219,37 @@ func TestColdClasses(t *testing.T) {
 	}
 }
 
+func TestArchiveTier(t *testing.T) {
+	t.Parallel()
+	s := start(t, awssim.Config{})
+	if err := s.put("k", noise(3), func(in *s3.PutObjectInput) { in.StorageClass = types.StorageClassIntelligentTiering }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.put("plain", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ bucket, key, tier string }{
+		{"demo", "k", "NO_TIER"}, {"demo", "plain", "ARCHIVE_ACCESS"}, {"demo", "missing", "ARCHIVE_ACCESS"}, {"missing", "k", "ARCHIVE_ACCESS"},
+	} {
+		if err := s.SetArchiveTier(c.bucket, c.key, c.tier); err == nil {
+			t.Errorf("%+v was set", c)
+		}
+	}
+	for _, tier := range []string{"ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS", ""} {
+		if err := s.SetArchiveTier("demo", "k", tier); err != nil {
+			t.Fatal(err)
+		}
+		head := s.send(ask{method: "HEAD", path: "/demo/k"})
+		if head.status != 200 || head.header.Get("X-Amz-Archive-Status") != tier || head.header.Get("X-Amz-Storage-Class") != "INTELLIGENT_TIERING" {
+			t.Errorf("HEAD in %q: %+v", tier, head)
+		}
+		got := s.send(ask{method: "GET", path: "/demo/k"})
+		if cold := got.code == "InvalidObjectState" && strings.Contains(got.body, "<AccessTier>"+tier+"</AccessTier>"); cold != (tier != "") {
+			t.Errorf("GET in %q: %+v", tier, got)
+		}
+	}
+}
+
 func TestRestoreBySDK(t *testing.T) {
 	t.Parallel()
 	s := start(t, awssim.Config{})

@@ -9,7 +9,7 @@ import (
 )
 
 // object is what stands under a key. It is replaced, never changed, but for its
-// restore, under s3State.mu.
+// restore and tier, under s3State.mu.
 type object struct {
 	key        string
 	etag       string // quoted
@@ -19,6 +19,7 @@ type object struct {
 	checksum   checksum
 	parts      []int64 // sizes, of a multipart object
 	restore    *restore
+	tier       string // of INTELLIGENT_TIERING: "ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS" or ""
 }
 
 func (s *Server) putObject(c *call) (*response, *apiError) {
@@ -96,15 +97,15 @@ func (s *Server) getObject(c *call) (*response, *apiError) {
 	s.s3.mu.Lock()
 	o, ok := c.s3.bucket.objects[c.s3.key]
 	var reader *contentsReader
-	var thaw *restore
+	var now readiness
 	if ok {
-		reader, thaw = s.readFrom(o.contents), o.restore
+		reader, now = s.readFrom(o.contents), readiness{o.restore, o.tier}
 	}
 	s.s3.mu.Unlock()
 	if !ok {
 		return nil, s.missing(c)
 	}
-	r, e := s.objectAnswer(c, o, thaw)
+	r, e := s.objectAnswer(c, o, now)
 	if e != nil || c.Action == "HeadObject" || r.status == http.StatusNotModified {
 		if err := reader.Close(); err != nil {
 			return nil, internalError(err)
@@ -116,9 +117,9 @@ func (s *Server) getObject(c *call) (*response, *apiError) {
 	return r, nil
 }
 
-func (s *Server) objectAnswer(c *call, o *object, thaw *restore) (*response, *apiError) {
+func (s *Server) objectAnswer(c *call, o *object, now readiness) (*response, *apiError) {
 	if c.Action == "GetObject" {
-		if e := s.checkReadable(c, o, thaw); e != nil {
+		if e := s.checkReadable(c, o, now); e != nil {
 			return nil, e
 		}
 	}
@@ -136,8 +137,11 @@ func (s *Server) objectAnswer(c *call, o *object, thaw *restore) (*response, *ap
 	r.header.Set("Last-Modified", httpDate(o.modified))
 	r.header.Set("Accept-Ranges", "bytes")
 	s.setTagCount(o, r.header)
-	if text := thaw.header(c.now); text != "" {
+	if text := now.thaw.header(c.now); text != "" {
 		r.header.Set("X-Amz-Restore", text)
+	}
+	if now.tier != "" {
+		r.header.Set("X-Amz-Archive-Status", now.tier)
 	}
 	if partial {
 		r.status = http.StatusPartialContent
@@ -149,12 +153,16 @@ func (s *Server) objectAnswer(c *call, o *object, thaw *restore) (*response, *ap
 }
 
 // checkReadable refuses what is cold or under a key that the caller may not use.
-func (s *Server) checkReadable(c *call, o *object, thaw *restore) *apiError {
-	if cold(o.attributes.class) && !thaw.readable(c.now) {
-		return &apiError{
+func (s *Server) checkReadable(c *call, o *object, now readiness) *apiError {
+	if cold(o.attributes.class) && !now.thaw.readable(c.now) || now.tier != "" {
+		e := &apiError{
 			Status: http.StatusForbidden, Code: "InvalidObjectState", Message: "The operation is not valid for the object's storage class",
 			Detail: []detail{{"StorageClass", o.attributes.class}},
 		}
+		if now.tier != "" {
+			e.Detail = append(e.Detail, detail{"AccessTier", now.tier})
+		}
+		return e
 	}
 	if o.attributes.kmsKey == "" {
 		return nil

@@ -75,6 +75,9 @@ func (s *Server) restoreObject(c *call) (*response, *apiError) {
 		return nil, s.missing(c)
 	}
 	class := o.attributes.class
+	if o.tier != "" {
+		return nil, notImplemented("RestoreObject of an archive tier")
+	}
 	if !cold(class) {
 		return nil, &apiError{
 			Status: http.StatusForbidden, Code: "InvalidObjectState", Message: "Restore is not allowed for the object's current storage class",

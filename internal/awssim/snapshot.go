@@ -47,6 +47,7 @@ type snapshot struct {
 	image *diskImage
 	owner string
 	tags  tagHistory
+	lock  *SnapshotLock // nil: never locked
 }
 
 func (s *snapshot) resourceID() string   { return s.ID }

@@ -23,7 +23,7 @@ type Call struct {
 	Summary string // a short human line: key parameters; in a fault hook what is known before the handler ran
 	Status  int    // HTTP status of the answer; 0: none was sent
 	Code    string // AWS error code, "" for success
-	Fault   string // what a fault did: "before", "after", "cut", "lost", "hang", "cut body", "throttle"
+	Fault   string // what a fault did: "before", "after", "cut", "lost", "hang", "cut body", "hang body", "short range", "throttle"
 	Time    time.Time
 }
 

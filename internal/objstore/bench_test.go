@@ -2,6 +2,7 @@ package objstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"testing"
@@ -52,6 +53,39 @@ func BenchmarkAssembler(b *testing.B) {
 				}
 				if _, err := w.Commit(b.Context()); err != nil {
 					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkReader is what reading by ranges costs beside one plain Open.
+func BenchmarkReader(b *testing.B) {
+	const total = 1 << 30
+	info := objstore.Info{Key: "k", Size: total, ETag: `"a"`}
+	b.Run("open", func(b *testing.B) {
+		b.SetBytes(total)
+		b.ReportAllocs()
+		buffer := make([]byte, 1<<20)
+		for b.Loop() {
+			r, err := endless{}.Open(b.Context(), "k", objstore.Range{Len: total})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, buffer); err != nil || n != total {
+				b.Fatal(n, err)
+			}
+		}
+	})
+	for _, streams := range []int{1, 4} {
+		b.Run(fmt.Sprintf("streams=%d", streams), func(b *testing.B) {
+			b.SetBytes(total)
+			b.ReportAllocs()
+			for b.Loop() {
+				r := objstore.NewReader(b.Context(), endless{}, info, objstore.ReadOptions{Streams: streams})
+				n, err := io.Copy(io.Discard, r)
+				if err := errors.Join(err, r.Close()); err != nil || n != total {
+					b.Fatal(n, err)
 				}
 			}
 		})

@@ -1,7 +1,6 @@
 package objstore
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/md5" //nolint:gosec // S3's ETags are MD5; nothing is protected by it
@@ -25,7 +24,7 @@ type MemoryOptions struct {
 	Limits Limits
 	Now    func() time.Time // time.Now when nil
 	// Fault, unless nil, is asked before each operation ("put", "begin",
-	// "part", "complete", "abort", "open", "stat"): an error fails it, before
+	// "part", "complete", "abort", "open", "stat", "list", "list uploads"): an error fails it, before
 	// it had any effect.
 	Fault func(op, key string) error
 }
@@ -69,25 +68,6 @@ func (m *Memory) Create(ctx context.Context, key string, o CreateOptions) (Write
 		return nil, context.Cause(ctx)
 	}
 	return NewWriter(ctx, &memoryUploader{store: m, key: key, options: o}, key, o, m.options.Limits)
-}
-
-// Open reads an object from byte off to its end.
-func (m *Memory) Open(ctx context.Context, key string, off int64) (io.ReadCloser, error) {
-	if err := m.start(ctx, "open", key); err != nil {
-		return nil, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	o, ok := m.objects[key]
-	switch {
-	case !ok:
-		return nil, fmt.Errorf("open %s: %w", key, ErrNotExist)
-	case Cold(o.info.StorageClass) && o.info.Restore == "":
-		return nil, fmt.Errorf("open %s, class %s: %w", key, o.info.StorageClass, ErrArchived)
-	case off < 0 || off > o.info.Size:
-		return nil, fmt.Errorf("open %s at byte %d: the object has %d bytes", key, off, o.info.Size)
-	}
-	return io.NopCloser(bytes.NewReader(o.data[off:])), nil
 }
 
 // Stat tells of an object.
@@ -173,10 +153,6 @@ func (m *Memory) Thaw(key string) error {
 	o.info.Restore = fmt.Sprintf(`ongoing-request="false", expiry-date="%s"`, until)
 	return nil
 }
-
-// Cold tells whether objects of this storage class must be thawed before they
-// can be read (S3 user guide, "Storage classes for archiving objects").
-func Cold(class string) bool { return class == "GLACIER" || class == "DEEP_ARCHIVE" }
 
 func (m *Memory) start(ctx context.Context, op, key string) error {
 	if ctx.Err() != nil {

@@ -39,7 +39,7 @@ func TestMemoryThaw(t *testing.T) {
 	if err := m.Thaw("k"); err != nil {
 		t.Fatal(err)
 	}
-	r, err := m.Open(t.Context(), "k", 1)
+	r, err := m.Open(t.Context(), "k", objstore.Range{Off: 1})
 	if err != nil {
 		t.Fatalf("open of a thawed object: %v", err)
 	}

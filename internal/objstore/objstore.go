@@ -15,10 +15,23 @@ import (
 type Store interface {
 	// Create starts an object. Nothing is visible under key before Commit.
 	Create(ctx context.Context, key string, o CreateOptions) (Writer, error)
-	// Open reads an object from byte offset off to its end. The caller closes.
-	Open(ctx context.Context, key string, off int64) (io.ReadCloser, error)
+	// Open reads an object, or a range of it, in one request: a connection that is
+	// cut or hangs is an error of Read, which NewReader knows to go on after. So is
+	// an end before the range's. Reading ends when ctx does. The caller closes. Open's
+	// error names the object, Read's need not.
+	Open(ctx context.Context, key string, r Range) (io.ReadCloser, error)
 	// Stat tells of an object without reading it.
 	Stat(ctx context.Context, key string) (Info, error)
+}
+
+// Range is what Open reads. The zero value is the whole object, whichever is there.
+type Range struct {
+	Off int64 // of the first byte. At or past the object's end is an error, but for 0 with Len 0
+	Len int64 // bytes; 0: to the end. More than there are: as many as there are
+
+	// ETag, unless empty, is that of the object that is meant. Where another one or
+	// none stands under the key, Open says ErrChanged.
+	ETag string
 }
 
 // Writer receives one object. Exactly one of Commit and Abort takes effect; the
@@ -44,8 +57,15 @@ var (
 	// ErrExists: the condition of a write did not hold: an object stands there
 	// already, or is not the one that was to be replaced.
 	ErrExists = errors.New("an object is already there")
+	// ErrChanged: the object that was asked for by its ETag is replaced or gone.
+	ErrChanged = errors.New("the object was replaced or removed meanwhile")
 	// ErrArchived: the object is in a cold class and must be thawed first.
 	ErrArchived = errors.New("object is in an archive storage class")
+	// ErrThawing stands beside ErrArchived where a thaw is under way.
+	ErrThawing = errors.New("a thaw is under way")
+	// ErrForbidden: these credentials lack the right. Of a single object it cannot
+	// be told from ErrNotExist.
+	ErrForbidden = errors.New("not allowed")
 	// ErrDone: Commit or Abort of a Writer was called before.
 	ErrDone = errors.New("objstore: the writer is committed or aborted already")
 )
@@ -97,4 +117,8 @@ type Info struct {
 	Modified     time.Time
 	Restore      string // S3's x-amz-restore header: a thaw under way or done
 	Encryption   Encryption
+
+	// ArchiveStatus is S3's x-amz-archive-status header: the archive tier that
+	// INTELLIGENT_TIERING has moved the object to.
+	ArchiveStatus string
 }

@@ -151,9 +151,9 @@ func (s *faultyStore) Stat(ctx context.Context, key string) (info objstore.Info,
 	return info, err
 }
 
-func (s *faultyStore) Open(ctx context.Context, key string, off int64) (r io.ReadCloser, err error) {
+func (s *faultyStore) Open(ctx context.Context, key string, part objstore.Range) (r io.ReadCloser, err error) {
 	err = s.points.do(ctx, "store open "+role(key), func() (err error) {
-		r, err = s.Store.Open(ctx, key, off)
+		r, err = s.Store.Open(ctx, key, part)
 		return err
 	})
 	return r, err

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"snap-to-s3/internal/hint"
@@ -112,8 +112,10 @@ func (j *job) wholeArchive(ctx context.Context, ref archiveRef, info objstore.In
 		return nil, refuse(fmt.Sprintf("its record cannot be read (%s)", oneLine(err)))
 	case rec.Snapshot != j.s.ID || rec.Archive != ref.key:
 		return nil, refuse(fmt.Sprintf("its record is of %s", rec.Snapshot))
-	case len(rec.Recipients) > 0 || rec.Kind != ref.kind:
+	case rec.Kind != ref.kind:
 		return nil, refuse("its record is of another kind of archive")
+	case !slices.Equal(rec.Recipients, j.m.subkeys()):
+		return nil, refuse("it is encrypted to other keys: " + strings.Join(rec.Recipients, ", "))
 	case rec.StoredSize != info.Size || rec.Run != info.Metadata[layout.MetaRun] ||
 		info.CRC64NVME != "" && rec.CRC64NVME != "" && info.CRC64NVME != rec.CRC64NVME:
 		return nil, refuse("its record is of an earlier object")
@@ -223,20 +225,6 @@ func (r *snapshotRecord) put(ctx context.Context, rec layout.SnapshotRecord) err
 }
 
 // read returns a record's bytes.
-func (j *job) read(ctx context.Context, key string) (_ []byte, err error) {
-	fail := func(err error) error { return fmt.Errorf("read s3://%s/%s: %w", j.m.Bucket, key, err) }
-	r, err := j.m.Store.Open(ctx, key, 0)
-	if err != nil {
-		return nil, fail(err)
-	}
-	defer func() {
-		if cerr := r.Close(); cerr != nil && err == nil {
-			err = fail(cerr)
-		}
-	}()
-	body, err := io.ReadAll(io.LimitReader(r, layout.MaxRecord+1))
-	if err != nil {
-		return nil, fail(err)
-	}
-	return body, nil
+func (j *job) read(ctx context.Context, key string) ([]byte, error) {
+	return readRecord(ctx, j.m.Store, j.m.Bucket, key)
 }

@@ -114,7 +114,7 @@ func TestSandboxWithFewRights(t *testing.T) {
 	b := start(t, awssim.Config{}, s3.Options{Conditions: s3.ConditionsHonoured})
 	b.sim.SetPolicy(ownRights())
 	f := b.fixture()
-	f.Unlistable = true
+	f.Unlistable, f.NoList = true, true
 	objstoretest.Run(t, func(*testing.T) objstoretest.Fixture { return f })
 }
 

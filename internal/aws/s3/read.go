@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"regexp"
+	"strconv"
 	"strings"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -62,56 +65,89 @@ func (s *Store) head(ctx context.Context, key string, mode types.ChecksumMode) (
 	if err != nil {
 		return objstore.Info{}, err
 	}
-	class := string(out.StorageClass)
-	if class == "" {
-		class = "STANDARD" // S3 leaves the header out for it (S3 API reference, "HeadObject")
-	}
 	return objstore.Info{
 		Key: key, Size: awssdk.ToInt64(out.ContentLength), ETag: awssdk.ToString(out.ETag),
-		CRC64NVME: awssdk.ToString(out.ChecksumCRC64NVME), StorageClass: class,
+		CRC64NVME: awssdk.ToString(out.ChecksumCRC64NVME), StorageClass: classOf(string(out.StorageClass)),
 		Metadata: out.Metadata, Modified: awssdk.ToTime(out.LastModified), Restore: awssdk.ToString(out.Restore),
 		Encryption: objstore.Encryption{
 			Mode: string(out.ServerSideEncryption), KMSKeyID: awssdk.ToString(out.SSEKMSKeyId),
 		},
+		ArchiveStatus: string(out.ArchiveStatus),
 	}, nil
 }
 
-// Open reads an object from byte off to its end. When the connection is cut,
-// reading goes on in a new request, as long as it is the same object.
-func (s *Store) Open(ctx context.Context, key string, off int64) (io.ReadCloser, error) {
-	r := &reader{key: key, off: off}
-	r.open = func(off int64) (io.ReadCloser, error) { return s.get(ctx, r, off) }
-	r.done = func() error { return context.Cause(ctx) }
-	body, err := r.open(off)
-	if err != nil {
-		return nil, err
+// classOf is a storage class as the tool names it: S3's answer to HEAD leaves
+// STANDARD out (S3 API reference, "HeadObject").
+func classOf(class string) string {
+	if class == "" {
+		return "STANDARD"
 	}
-	r.body = body
-	return r, nil
+	return class
 }
 
-// get starts one request for the rest of the object.
-func (s *Store) get(ctx context.Context, r *reader, off int64) (io.ReadCloser, error) {
-	doing := fmt.Sprintf("read %s in bucket %s", r.key, s.bucket)
-	in := &awss3.GetObjectInput{Bucket: &s.bucket, Key: &r.key, IfMatch: optional(r.etag)}
-	if off > 0 {
-		in.Range = awssdk.String(fmt.Sprintf("bytes=%d-", off))
+// Open reads an object, or a range of it, in one request.
+func (s *Store) Open(ctx context.Context, key string, r objstore.Range) (io.ReadCloser, error) {
+	doing := fmt.Sprintf("read %s in bucket %s", key, s.bucket)
+	if r.Off < 0 || r.Len < 0 {
+		return nil, fmt.Errorf("%s: there are no %d bytes from byte %d on", doing, r.Len, r.Off)
 	}
+	in := &awss3.GetObjectInput{Bucket: &s.bucket, Key: &key, IfMatch: optional(r.ETag), Range: optional(rangeHeader(r))}
 	out, err := do(s, func(c *awss3.Client) (*awss3.GetObjectOutput, error) { return c.GetObject(ctx, in) })
 	if err != nil {
-		return nil, s.explainGet(err, doing, off)
+		return nil, s.explainGet(err, doing, r)
 	}
-	if want := fmt.Sprintf("bytes %d-", off); off > 0 && !strings.HasPrefix(awssdk.ToString(out.ContentRange), want) {
-		return nil, errors.Join(
-			fmt.Errorf("%s: asked from byte %d on, the store sent %q", doing, off, awssdk.ToString(out.ContentRange)),
-			out.Body.Close())
+	want, err := answered(out, r)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", doing, err), out.Body.Close())
 	}
-	r.etag, r.size = awssdk.ToString(out.ETag), off+awssdk.ToInt64(out.ContentLength)
-	return out.Body, nil
+	ended := func() error { return context.Cause(ctx) }
+	return &body{ReadCloser: out.Body, bucket: s.bucket, left: want, ended: ended}, nil
 }
 
-func (s *Store) explainGet(err error, doing string, off int64) error {
+func rangeHeader(r objstore.Range) string {
+	switch {
+	case r.Len > 0 && r.Off <= math.MaxInt64-r.Len:
+		return fmt.Sprintf("bytes=%d-%d", r.Off, r.Off+r.Len-1)
+	case r.Off > 0 || r.Len > 0:
+		return fmt.Sprintf("bytes=%d-", r.Off)
+	}
+	return ""
+}
+
+var contentRange = regexp.MustCompile(`^bytes ([0-9]+)-[0-9]+/([0-9]+)$`)
+
+// answered is how many bytes must come. What the store sends is held against what
+// it was asked for: some ignore ranges, and some conditions.
+func answered(out *awss3.GetObjectOutput, r objstore.Range) (int64, error) {
+	if etag := awssdk.ToString(out.ETag); r.ETag != "" && etag != "" && strings.Trim(etag, `"`) != strings.Trim(r.ETag, `"`) {
+		return 0, objstore.ErrChanged
+	}
+	if rangeHeader(r) == "" {
+		if out.ContentLength == nil {
+			return 0, errors.New("the store does not say how long the object is")
+		}
+		return *out.ContentLength, nil
+	}
+	got := awssdk.ToString(out.ContentRange)
+	m := contentRange.FindStringSubmatch(got)
+	if m == nil {
+		return 0, fmt.Errorf("asked from byte %d on, the store sent %q", r.Off, got)
+	}
+	from, errFrom := strconv.ParseInt(m[1], 10, 64)
+	size, errSize := strconv.ParseInt(m[2], 10, 64)
+	if errFrom != nil || errSize != nil || from != r.Off || size <= from {
+		return 0, fmt.Errorf("asked from byte %d on, the store sent %q", r.Off, got)
+	}
+	if r.Len > 0 {
+		return min(r.Len, size-from), nil
+	}
+	return size - from, nil
+}
+
+func (s *Store) explainGet(err error, doing string, r objstore.Range) error {
 	switch code := aws.Code(err); {
+	case code == "NoSuchKey" && r.ETag != "", aws.Status(err) == 412:
+		return fmt.Errorf("%s: %w", doing, objstore.ErrChanged)
 	case code == "NoSuchKey":
 		return fmt.Errorf("%s: %w", doing, objstore.ErrNotExist)
 	case code == "AccessDenied" && aboutKMS(err):
@@ -123,71 +159,35 @@ func (s *Store) explainGet(err error, doing string, off int64) error {
 		return hint.Wrap(fmt.Errorf("%s: %w", doing, objstore.ErrArchived),
 			"thaw it first: aws s3api restore-object")
 	case code == "InvalidRange":
-		return fmt.Errorf("%s: it has no byte %d", doing, off)
-	case aws.Status(err) == 412:
-		return fmt.Errorf("%s: the object was replaced while it was read", doing)
+		return fmt.Errorf("%s: it has no byte %d", doing, r.Off)
 	}
 	return s.explain(err, doing)
 }
 
-// How often a cut connection is replaced before enough bytes came in between.
-const (
-	reopenTries    = 5
-	reopenProgress = 8 << 20 // bytes
-)
-
-// reader is an object's body across connections.
-type reader struct {
-	key   string
-	etag  string
-	off   int64
-	size  int64 // of the object
-	body  io.ReadCloser
-	open  func(off int64) (io.ReadCloser, error)
-	done  func() error // why the caller's context ended, or nil
-	tries int
-	moved int64 // bytes since the first of these tries
-	err   error
+// body is an answer that must have as many bytes as the store has said, and as were
+// asked for: one that ends before is cut off. Its errors do not name the object: who
+// reads knows which one, and at which byte he is.
+type body struct {
+	io.ReadCloser
+	bucket string
+	left   int64        // bytes
+	ended  func() error // why the caller's context ended, or nil
 }
 
-func (r *reader) Read(p []byte) (int, error) {
-	if r.err != nil {
-		return 0, r.err
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	doing := "receive from bucket " + b.bucket
+	if int64(n) > b.left {
+		return 0, fmt.Errorf("%s: the store sends more than it was asked for", doing)
 	}
-	n, err := r.body.Read(p)
-	r.off += int64(n)
-	if r.moved += int64(n); r.moved >= reopenProgress {
-		r.tries, r.moved = 0, 0
-	}
+	b.left -= int64(n)
 	switch {
-	case err == nil, errors.Is(err, io.EOF):
-	case r.off == r.size:
-		err = io.EOF // the cut came after the last byte
-	default:
-		err = r.reopen(err)
+	case err == nil, errors.Is(err, io.EOF) && b.left == 0:
+		return n, err
+	case b.ended() != nil:
+		return n, fmt.Errorf("%s: %w", doing, b.ended())
+	case errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
 	}
-	r.err = err
-	return n, err
+	return n, aws.Explain(err, doing)
 }
-
-// reopen goes on where the connection was cut.
-func (r *reader) reopen(cut error) error {
-	if err := r.done(); err != nil {
-		return fmt.Errorf("read %s at byte %d: %w", r.key, r.off, err)
-	}
-	if r.tries++; r.tries > reopenTries {
-		return aws.Explain(cut, fmt.Sprintf("read %s at byte %d, cut off %d times", r.key, r.off, reopenTries))
-	}
-	_ = r.body.Close() // it is broken: cut says how
-	body, err := r.open(r.off)
-	if err != nil {
-		// Close must find a body that is closed already.
-		r.body = io.NopCloser(strings.NewReader(""))
-		return err
-	}
-	r.body = body
-	return nil
-}
-
-// Close ends the request.
-func (r *reader) Close() error { return r.body.Close() }

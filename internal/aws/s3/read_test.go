@@ -2,12 +2,16 @@ package s3_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"path"
 	"testing"
-	"testing/iotest"
 
+	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/aws/s3"
 	"snap-to-s3/internal/awssim"
 	"snap-to-s3/internal/objstore"
@@ -22,80 +26,101 @@ func random(t *testing.T, n int) []byte {
 	return data
 }
 
-func TestReader(t *testing.T) {
+// One request is one connection: what it brings before it is cut counts, and its end
+// is not taken for the object's.
+func TestOpenIsCut(t *testing.T) {
 	b := start(t, awssim.Config{}, s3.Options{})
 	data := random(t, 5*simPart)
 	put(t, b.store, "k", data, objstore.CreateOptions{})
-	r, err := b.store.Open(t.Context(), "k", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := iotest.TestReader(r, data); err != nil {
-		t.Error(err)
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
+	for _, c := range []struct {
+		fault awssim.Fault
+		part  objstore.Range
+		want  int64
+	}{
+		{awssim.Fault{CutBody: 1000}, objstore.Range{}, 1000},
+		{awssim.Fault{CutBody: 1000}, objstore.Range{Off: 50, Len: 2000}, 1000},
+		{awssim.Fault{ShortRange: 1000}, objstore.Range{Off: 50, Len: 2000}, 1000},
+		{awssim.Fault{ShortRange: 1000}, objstore.Range{Off: 50}, 1000},
+	} {
+		b.sim.SetFault(awssim.Times(1, awssim.Action("GetObject"), c.fault))
+		r, err := b.store.Open(t.Context(), "k", c.part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		wantError(t, err, "receive from bucket archive: the answer was cut off", "")
+		if want := data[c.part.Off:][:c.want]; !bytes.Equal(got, want) {
+			t.Errorf("%+v: %d bytes, want other %d", c, len(got), len(want))
+		}
+		_ = r.Close() // broken already
 	}
 }
 
-// A connection that is cut in the middle is not seen, as long as there is progress.
-func TestReadGoesOnAfterACut(t *testing.T) {
+// The cause of an end is the caller's, not the SDK's.
+func TestOpenEndsWithItsContext(t *testing.T) {
 	b := start(t, awssim.Config{}, s3.Options{})
-	data := random(t, 20*simPart)
-	put(t, b.store, "k", data, objstore.CreateOptions{})
-	for _, cut := range []int64{1, 1000, 4 * simPart} {
-		for _, off := range []int64{0, 77} {
-			b.sim.SetFault(awssim.Times(4, awssim.Action("GetObject"), awssim.Fault{CutBody: cut}))
-			r, err := b.store.Open(t.Context(), "k", off)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := io.ReadAll(r)
-			if err := errors.Join(err, r.Close()); err != nil || !bytes.Equal(got, data[off:]) {
-				t.Errorf("cut after %d, from %d: %d bytes, %v; want %d", cut, off, len(got), err, len(data)-int(off))
+	put(t, b.store, "k", random(t, 5*simPart), objstore.CreateOptions{})
+	b.sim.SetFault(awssim.Times(1, awssim.Action("GetObject"), awssim.Fault{HangBody: 1000}))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r, err := b.store.Open(ctx, "k", objstore.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(r, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	lost := errors.New("the claim is lost")
+	cancel(lost)
+	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, lost) {
+		t.Errorf("read after cancel: %v, want the cause", err)
+	}
+	_ = r.Close() // broken already
+}
+
+// A store that knows no ranges or no conditions is found out by its answer.
+func TestOpenOfADisobedientStore(t *testing.T) {
+	answers := map[string]http.Header{
+		"the whole":     {},
+		"another range": {"Content-Range": {"bytes 0-4/100"}},
+		"nonsense":      {"Content-Range": {"bytes 7-11/*"}},
+		"past the end":  {"Content-Range": {"bytes 7-11/7"}},
+		"overflow":      {"Content-Range": {"bytes 7-11/99999999999999999999"}},
+		"too much":      {"Content-Range": {"bytes 7-11/9"}},
+		"another etag":  {"Content-Range": {"bytes 7-11/100"}, "Etag": {`"b"`}},
+		"right":         {"Content-Range": {"bytes 7-11/100"}, "Etag": {`"a"`}},
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, values := range answers[path.Base(r.URL.Path)] {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(http.StatusPartialContent)
+		if path.Base(r.URL.Path) != "past the end" {
+			_, _ = w.Write([]byte("12345")) // the client may be gone
+		}
+	}))
+	defer server.Close()
+	setEnv(t, server.URL, "a", "b")
+	session, err := aws.Load(t.Context(), aws.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := s3.New(session, bucket, s3.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range answers {
+		r, err := store.Open(t.Context(), key, objstore.Range{Off: 7, Len: 5, ETag: `"a"`})
+		if err == nil {
+			var got []byte
+			got, err = io.ReadAll(r)
+			_ = r.Close() // read to its end or broken
+			if len(got) > 0 && key != "right" {
+				t.Errorf("%s: %q was read", key, got)
 			}
 		}
-	}
-}
-
-func TestReadGivesUp(t *testing.T) {
-	b := start(t, awssim.Config{}, s3.Options{})
-	put(t, b.store, "k", make([]byte, 20*simPart), objstore.CreateOptions{})
-	b.sim.SetFault(awssim.Times(1000, awssim.Action("GetObject"), awssim.Fault{CutBody: 10}))
-	r, err := b.store.Open(t.Context(), "k", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(r)
-	if len(got) != 60 {
-		t.Errorf("%d bytes, want 10 of each of 6 requests", len(got))
-	}
-	wantError(t, err, "read k at byte 60, cut off 5 times", "")
-	if _, again := r.Read(make([]byte, 1)); !errors.Is(again, err) {
-		t.Errorf("the next read: %v, want the same error", again)
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// Two objects must not be read as one.
-func TestReplacedWhileRead(t *testing.T) {
-	b := start(t, awssim.Config{}, s3.Options{})
-	first := put(t, b.store, "k", make([]byte, 20*simPart), objstore.CreateOptions{})
-	b.sim.SetFault(awssim.Times(1, awssim.Action("GetObject"), awssim.Fault{CutBody: 10}))
-	r, err := b.store.Open(t.Context(), "k", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	put(t, b.store, "k", random(t, 20*simPart), objstore.CreateOptions{IfMatch: first.ETag})
-	got, err := io.ReadAll(r)
-	wantError(t, err, "replaced while it was read", "")
-	if len(got) != 10 {
-		t.Errorf("%d bytes were read, want the 10 of the first object", len(got))
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
+		if (err == nil) != (key == "right") || errors.Is(err, objstore.ErrChanged) != (key == "another etag") {
+			t.Errorf("%s: %v", key, err)
+		}
 	}
 }
 
@@ -109,7 +134,7 @@ func TestOpenErrors(t *testing.T) {
 	})
 	b.sim.AddKMSKey(awssim.KMSKey{ID: "11111111-2222-3333-4444-555555555555", Deny: []string{"kms:Decrypt"}})
 	open := func(key string, off int64) error {
-		r, err := b.store.Open(t.Context(), key, off)
+		r, err := b.store.Open(t.Context(), key, objstore.Range{Off: off})
 		if err == nil {
 			err = errors.Join(errors.New("it was opened"), r.Close())
 		}
@@ -119,6 +144,9 @@ func TestOpenErrors(t *testing.T) {
 	wantError(t, open("cold", 0), "object is in an archive storage class", "restore-object")
 	wantError(t, open("secret", 0), "kms:Decrypt", "kms:Decrypt")
 	wantError(t, open("missing", 0), "object is missing or forbidden", "")
+	if _, err := b.store.Open(t.Context(), "missing", objstore.Range{ETag: `"a"`}); !errors.Is(err, objstore.ErrChanged) {
+		t.Errorf("missing, by its etag: %v, want ErrChanged", err)
+	}
 	b.sim.SetPolicy(ownRights())
 	wantError(t, open("missing", 0), "object is missing or forbidden", "s3:ListBucket")
 	b.sim.DenyActions([]string{"s3:GetObject"})

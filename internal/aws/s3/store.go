@@ -1,8 +1,8 @@
 // Package s3 is an objstore.Store on Amazon S3 or a store that speaks its
 // protocol. It owns what is peculiar to S3: regions, conditional writes,
 // answers that got lost, archive classes, and stores that know less than
-// Amazon's. It lists no objects and deletes none; uploads that others left unfinished
-// it lists and aborts.
+// Amazon's. It deletes no objects; uploads that others left unfinished it lists and
+// aborts.
 package s3
 
 import (

@@ -21,6 +21,10 @@ func cases() []testCase {
 	return []testCase{
 		{name: "sizes around the part size", run: sizes},
 		{name: "open at an offset", run: offsets},
+		{name: "open a range", run: ranges},
+		{name: "open an object by its etag", needs: conditions, run: openByETag},
+		{name: "read by ranges", run: readByRanges},
+		{name: "list", needs: func(f Fixture) bool { _, ok := f.Store.(objstore.Lister); return ok && !f.NoList }, run: list},
 		{name: "many parts", run: manyParts},
 		{name: "streams in flight", run: streams},
 		{name: "spool", run: spool},
@@ -60,7 +64,7 @@ func offsets(s *script) {
 	key, data := s.key("object"), s.bytes(2*s.PartSize+100)
 	s.put(key, data, objstore.CreateOptions{})
 	for _, off := range []int64{1, s.PartSize - 1, s.PartSize, int64(len(data)) - 1} {
-		if got := s.read(key, off); string(got) != string(data[off:]) {
+		if got := s.read(key, objstore.Range{Off: off}); string(got) != string(data[off:]) {
 			s.Errorf("from byte %d: %d bytes, want the %d last ones", off, len(got), len(data[off:]))
 		}
 	}
@@ -223,8 +227,11 @@ func cold(s *script) {
 		if got := s.stat(key).StorageClass; got != class {
 			s.Errorf("class %q, want %q", got, class)
 		}
-		if _, err := s.Store.Open(s.Context(), key, 0); !errors.Is(err, objstore.ErrArchived) {
+		if _, err := s.Store.Open(s.Context(), key, objstore.Range{}); !errors.Is(err, objstore.ErrArchived) {
 			s.Errorf("open of class %s: %v, want ErrArchived", class, err)
+		}
+		if err := s.stat(key).Readable(); !errors.Is(err, objstore.ErrArchived) || errors.Is(err, objstore.ErrThawing) {
+			s.Errorf("class %s is readable: %v, want ErrArchived alone", class, err)
 		}
 	}
 }

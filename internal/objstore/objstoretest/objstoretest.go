@@ -30,6 +30,8 @@ type Fixture struct {
 
 	// Unlistable: these credentials may not list unfinished uploads.
 	Unlistable bool
+	// NoList: nor objects.
+	NoList bool
 
 	// Tags reads an object's tags back; nil: the store has none.
 	Tags func(t *testing.T, key string) []objstore.Tag
@@ -139,15 +141,15 @@ func (s *script) stat(key string) objstore.Info {
 	return info
 }
 
-func (s *script) read(key string, off int64) []byte {
+func (s *script) read(key string, part objstore.Range) []byte {
 	s.Helper()
-	r, err := s.Store.Open(s.Context(), key, off)
+	r, err := s.Store.Open(s.Context(), key, part)
 	if err != nil {
-		s.Fatalf("open %s at %d: %v", key, off, err)
+		s.Fatalf("open %s, %+v: %v", key, part, err)
 	}
 	data, err := io.ReadAll(r)
 	if err := errors.Join(err, r.Close()); err != nil {
-		s.Fatalf("read %s at %d: %v", key, off, err)
+		s.Fatalf("read %s, %+v: %v", key, part, err)
 	}
 	return data
 }
@@ -158,7 +160,7 @@ func (s *script) wantMissing(key string) {
 	if info, err := s.Store.Stat(s.Context(), key); !errors.Is(err, objstore.ErrNotExist) {
 		s.Errorf("stat of a missing object: %+v, %v; want ErrNotExist", info, err)
 	}
-	r, err := s.Store.Open(s.Context(), key, 0)
+	r, err := s.Store.Open(s.Context(), key, objstore.Range{})
 	if !errors.Is(err, objstore.ErrNotExist) {
 		s.Errorf("open of a missing object: %v; want ErrNotExist", err)
 	}
@@ -169,7 +171,7 @@ func (s *script) wantMissing(key string) {
 
 func (s *script) wantContent(key string, want []byte) {
 	s.Helper()
-	if got := s.read(key, 0); string(got) != string(want) {
+	if got := s.read(key, objstore.Range{}); string(got) != string(want) {
 		s.Errorf("%s: read %d bytes that differ from the %d written", key, len(got), len(want))
 	}
 }
