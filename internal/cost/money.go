@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"math/bits"
 	"strconv"
 	"strings"
 )
 
 // Money is an amount in nano-dollars (US): a billionth of a dollar, so that the
-// price of one request is a whole number. Sums stop at the largest amount.
+// price of one request is a whole number. Sums stop at the largest amount, and
+// at the smallest.
 type Money int64
 
 // Dollar is one US dollar.
@@ -91,8 +93,11 @@ func (m Money) MarshalJSON() ([]byte, error) { return []byte(m.Decimal()), nil }
 // Plus is the sum of both.
 func (m Money) Plus(n Money) Money {
 	sum := m + n
-	if n > 0 && sum < m {
+	switch {
+	case n > 0 && sum < m:
 		return math.MaxInt64
+	case n < 0 && sum > m:
+		return math.MinInt64
 	}
 	return sum
 }
@@ -100,6 +105,16 @@ func (m Money) Plus(n Money) Money {
 // share is m times the product of the factors, divided by per, rounded up to a
 // nano-dollar: an estimate may be too high, never too low.
 func (m Money) share(per *big.Int, factors ...int64) Money {
+	if len(factors) == 1 && m >= 0 && factors[0] >= 0 && per.IsInt64() {
+		// Most amounts are of one factor, and an analysis has millions of them.
+		high, low := bits.Mul64(uint64(m), uint64(factors[0]))
+		low, carry := bits.Add64(low, per.Uint64()-1, 0)
+		if high += carry; high >= per.Uint64() {
+			return math.MaxInt64
+		}
+		q, _ := bits.Div64(high, low, per.Uint64())
+		return Money(min(q, math.MaxInt64))
+	}
 	n := big.NewInt(int64(m))
 	for _, f := range factors {
 		n.Mul(n, big.NewInt(f))

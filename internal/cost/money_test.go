@@ -3,7 +3,10 @@ package cost
 import (
 	"encoding/json"
 	"math"
+	"math/big"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 func TestParseMoney(t *testing.T) {
@@ -66,6 +69,17 @@ func TestPlusStops(t *testing.T) {
 	if got := Money(math.MaxInt64 - 1).Plus(5); got != math.MaxInt64 {
 		t.Errorf("sum beyond the largest amount: %d, want %d", int64(got), int64(math.MaxInt64))
 	}
+}
+
+// Both ways to divide come to the same.
+func TestShare(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		some := rapid.OneOf(rapid.Int64Range(0, 1000), rapid.Int64Range(0, math.MaxInt64))
+		m, f, per := Money(some.Draw(t, "amount")), some.Draw(t, "factor"), max(1, some.Draw(t, "per"))
+		if got, want := m.share(big.NewInt(per), f), m.share(big.NewInt(per), f, 1); got != want {
+			t.Fatalf("%d × %d / %d = %d, want %d", m, f, per, got, want)
+		}
+	})
 }
 
 func FuzzMoney(f *testing.F) {

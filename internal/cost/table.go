@@ -29,6 +29,7 @@ type price struct {
 	usd    Money
 	unit   unit
 	source string
+	dated  string // the day it is of
 }
 
 // item is one thing in one region that may have a price.
@@ -66,7 +67,7 @@ func parseTable(text string) (*Table, error) {
 		if want := unitOf(key.name); unit(row[2]) != want {
 			return nil, fmt.Errorf("price of %s in %s: per %s, not per %s", key.name, key.region, row[2], want)
 		}
-		t.prices[key] = price{usd, unit(row[2]), row[4]}
+		t.prices[key] = price{usd, unit(row[2]), row[4], Dated}
 	}
 	return t, nil
 }
@@ -74,7 +75,7 @@ func parseTable(text string) (*Table, error) {
 // unitOf is the unit in which an item is priced; the arithmetic relies on it.
 func unitOf(name string) unit {
 	switch kind, rest, _ := strings.Cut(name, ":"); {
-	case kind == "transfer":
+	case kind == "transfer", strings.HasSuffix(rest, "-retrieval"):
 		return gib
 	case rest == "standard-io":
 		return million
@@ -82,8 +83,11 @@ func unitOf(name string) unit {
 		return iopsMonth
 	case rest == "tag":
 		return tagMonth
-	case strings.HasSuffix(rest, "-put"), strings.HasSuffix(rest, "-get"), strings.HasSuffix(rest, "-monitoring"):
-		return thousand
+	}
+	for _, requests := range []string{"-put", "-get", "-list", "-restore", "-transition", "-monitoring"} {
+		if strings.HasSuffix(name, requests) {
+			return thousand
+		}
 	}
 	return gibMonth
 }
@@ -98,6 +102,12 @@ func (i item) words() string {
 		return "the store at this endpoint"
 	case rest == "snapshot":
 		return "EBS snapshots in " + i.region
+	case rest == "snapshot-archive":
+		return "EBS Snapshots Archive in " + i.region
+	case rest == "snapshot-archive-retrieval":
+		return "retrieval from EBS Snapshots Archive in " + i.region
+	case class == "direct":
+		return fmt.Sprintf("EBS direct API %s requests in %s", strings.ToUpper(of), i.region)
 	case of == "io":
 		return "reads of " + class + " volumes in " + i.region
 	case of == "iops":
@@ -108,6 +118,12 @@ func (i item) words() string {
 		return "object tags in " + i.region
 	case of == "put", of == "get":
 		return fmt.Sprintf("S3 %s requests of %s in %s", strings.ToUpper(of), class, i.region)
+	case of == "restore":
+		return fmt.Sprintf("S3 restore requests of %s in %s", class, i.region)
+	case of == "retrieval":
+		return fmt.Sprintf("S3 retrieval from %s in %s", class, i.region)
+	case of == "transition":
+		return fmt.Sprintf("S3 transitions to %s in %s", class, i.region)
 	case of == "monitoring":
 		return "S3 monitoring of " + class + " in " + i.region
 	default:

@@ -1,0 +1,160 @@
+package print
+
+import (
+	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/snapshot"
+)
+
+// Head begins each line of JSON; docs/json.md has the members of all.
+type Head struct {
+	V    int    `json:"v"`
+	Type string `json:"type"`
+}
+
+// Owned is what a line is about.
+type Owned struct {
+	Partition string            `json:"partition,omitempty"`
+	Account   string            `json:"account,omitempty"`
+	Region    string            `json:"region,omitempty"`
+	Volume    snapshot.VolumeID `json:"volume,omitempty"`
+}
+
+// Placed is where a line is about.
+type Placed struct {
+	Partition string `json:"partition,omitempty"`
+	Region    string `json:"region,omitempty"`
+}
+
+// SnapshotRow is the JSON of a snapshot.
+type SnapshotRow struct {
+	Head
+	Owned
+	Snapshot    snapshot.ID `json:"snapshot"`
+	Start       string      `json:"start,omitempty"`
+	Description string      `json:"description,omitempty"`
+	Holds       []string    `json:"holds,omitempty"`
+	Movable     bool        `json:"movable"`
+	Gone        bool        `json:"gone,omitempty"`
+	Average     bool        `json:"average,omitempty"`
+	Encrypted   bool        `json:"encrypted,omitempty"`
+	Amounts
+	Full   int64       `json:"full,omitempty"`
+	Change *float64    `json:"change_percent,omitempty"` // nil of the first
+	InBill bool        `json:"in_bill"`
+	Billed *cost.Money `json:"billed,omitempty"` // nil without a bill, as Net
+	Net    *cost.Money `json:"net,omitempty"`
+}
+
+// Amounts are how much is billed, and for how much.
+type Amounts struct {
+	GiB         float64    `json:"gib"`
+	Standard    int64      `json:"standard"`
+	Low         int64      `json:"standard_low"`
+	High        int64      `json:"standard_high"`
+	Archive     int64      `json:"archive,omitempty"`
+	Monthly     cost.Money `json:"monthly"`
+	MonthlyLow  cost.Money `json:"monthly_low"`
+	MonthlyHigh cost.Money `json:"monthly_high"`
+}
+
+// Sums are those of several snapshots.
+type Sums struct {
+	Snapshots int `json:"snapshots"`
+	Gone      int `json:"gone,omitempty"`
+	Amounts
+	Billed cost.Money `json:"billed"`
+	Net    cost.Money `json:"net"`
+}
+
+// VolumeRow is the JSON of a volume.
+type VolumeRow struct {
+	Head
+	Owned
+	Name  string `json:"name,omitempty"`
+	State string `json:"state,omitempty"`
+	Size  int64  `json:"size,omitempty"`
+	Sums
+	Change *float64 `json:"change_percent,omitempty"`
+	Why    string   `json:"why,omitempty"`
+}
+
+// RegionRow is the JSON of a region.
+type RegionRow struct {
+	Head
+	Placed
+	Sums
+}
+
+// LimitRow is the JSON of a limit of a region.
+type LimitRow struct {
+	Head
+	Placed
+	Class  cost.Class `json:"class"`
+	Change float64    `json:"change_percent"`
+}
+
+// OptionRow is the JSON of an option: of the volume it names, or of the total.
+type OptionRow struct {
+	Head
+	Owned
+	Class       cost.Class `json:"class"`
+	Form        string     `json:"form"`
+	Scope       string     `json:"scope"`
+	Best        bool       `json:"best,omitempty"`
+	Snapshots   int        `json:"snapshots"`
+	Volumes     int        `json:"volumes"`
+	Stored      int64      `json:"stored"`
+	StoredLow   int64      `json:"stored_low"`
+	StoredHigh  int64      `json:"stored_high"`
+	Now         cost.Money `json:"now"`
+	After       cost.Money `json:"after"`
+	Saving      cost.Money `json:"saving"`
+	SavingLow   cost.Money `json:"saving_low"`
+	SavingHigh  cost.Money `json:"saving_high"`
+	OneTime     cost.Money `json:"one_time"`
+	Requests    cost.Money `json:"requests"`
+	TempVolumes cost.Money `json:"temporary_volumes"`
+	Reads       cost.Money `json:"direct_reads"`
+	Instance    cost.Money `json:"instance"`
+	Hours       float64    `json:"hours"`
+	First       cost.Money `json:"first_month"`
+	MinimumDays int        `json:"minimum_days"`
+	Minimum     cost.Money `json:"minimum"`
+	Retrieval   cost.Money `json:"retrieval"`
+	BreakEven   int        `json:"break_even"`
+	Latest      int        `json:"break_even_latest"`
+}
+
+// SourceRow is the JSON of a price, and where it is from.
+type SourceRow struct {
+	Head
+	Region string     `json:"region,omitempty"`
+	Item   string     `json:"item"`
+	Price  cost.Money `json:"price"`
+	Unit   string     `json:"unit"`
+	Source string     `json:"source"`
+	Dated  string     `json:"dated,omitempty"`
+}
+
+// NoteRow is the JSON of a note.
+type NoteRow struct {
+	Head
+	Text string `json:"text"`
+}
+
+// TotalRow is the last line of JSON: the sum of all, and what it was made with.
+type TotalRow struct {
+	Head
+	Sums
+	Answer      string   `json:"answer"`
+	From        string   `json:"from,omitempty"`
+	To          string   `json:"to,omitempty"`
+	Newest      string   `json:"newest,omitempty"`
+	Ratio       float64  `json:"ratio"`
+	Measured    bool     `json:"ratio_measured,omitempty"`
+	Source      string   `json:"read"`
+	Payback     int      `json:"payback,omitempty"`
+	Overlap     int      `json:"overlap_days,omitempty"`
+	Unknown     []string `json:"unknown_prices,omitempty"`
+	PricesDated string   `json:"prices_dated"`
+}
