@@ -10,7 +10,7 @@ import (
 
 func main() {
 	ctx, stop := cli.WithSignals(context.Background())
-	code := cli.Main(ctx, os.Args[1:], cli.Env{})
+	code := cli.Main(ctx, cli.TakeArgs(), cli.Env{})
 	stop()
 	os.Exit(code)
 }

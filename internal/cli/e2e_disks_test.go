@@ -101,8 +101,14 @@ func TestDisks(t *testing.T) {
 // isMigrated wants the snapshot's tags as they were, but for ours.
 func (w *world) isMigrated(s subject) {
 	w.t.Helper()
+	w.isTagged(s, "migrated")
+}
+
+// isTagged is isMigrated for any value of our tag.
+func (w *world) isTagged(s subject, value string) {
+	w.t.Helper()
 	got := w.sim.Tags(s.ID)
-	if got["snap-to-s3"] != "migrated" {
+	if got["snap-to-s3"] != value {
 		w.t.Errorf("%s is tagged %v", s.ID, got)
 	}
 	want := len(s.Tags)

@@ -92,8 +92,9 @@ func TestJSONIsDocumented(t *testing.T) {
 	written := map[string]map[string]bool{}
 	for kind, v := range map[string]any{
 		"plan": jsonPlan{}, "object": jsonObject{}, "snapshot": jsonSnapshot{}, "note": jsonNote{},
-		"partition": jsonPart{},
-		"leftover":  jsonLeftover{}, "summary (cleanup)": jsonCleanSummary{},
+		"partition":  jsonPart{},
+		"difference": jsonDifference{}, "proven": jsonProven{}, "archive": jsonVerdict{}, "summary (verify)": jsonVerifySummary{},
+		"leftover": jsonLeftover{}, "summary (cleanup)": jsonCleanSummary{},
 		"summary": jsonSummary{}, "version": versionInfo{}, "cost": jsonCost{}, "problem": jsonError{},
 	} {
 		written[kind] = map[string]bool{}

@@ -19,6 +19,12 @@ type scenario struct {
 	add  func(*world) migrated
 	// before, unless nil, is what happened before the run that the matrix is about.
 	before func(*testing.T, *world)
+	// fewest calls that it makes, or the matrix would hold over nothing; 0: 25.
+	fewest int
+	// unclaimed: the run writes no tags, which makes it no other's successor.
+	unclaimed bool
+	// keeps: a volume that was kept before may stay so.
+	keeps bool
 }
 
 // begin adds the scenario's snapshot.
@@ -35,6 +41,8 @@ func (s scenario) begin(t *testing.T, w *world) migrated {
 type migrated struct {
 	subject
 
+	// values are those that the tag may have when no run is at work.
+	values []string
 	// isWhole wants one whole set of objects whose records agree, and the tag.
 	isWhole func(*testing.T)
 }
@@ -73,7 +81,7 @@ func imageScenario(t *testing.T, name string, size int64) scenario {
 		args: []string{"migrate", "--dd", "--bucket", testBucket, "--part-size", "5MiB", "--all"},
 		add: func(w *world) migrated {
 			s := w.add(awssim.SnapshotSpec{Image: noisy, Description: "nightly of web-1", Tags: tagged("Name", "web-1")})
-			return migrated{s, func(t *testing.T) {
+			return migrated{s, []string{"migrate", "migrated"}, func(t *testing.T) {
 				t.Helper()
 				w.isMigrated(s)
 				w.isArchived(s, s.key("zstd"))
@@ -101,7 +109,7 @@ func treeScenario(t *testing.T) scenario {
 		args: migrateTrees("--part-size", "5MiB", "--all"),
 		add: func(w *world) migrated {
 			d := w.addDisk(image, plan, awssim.SnapshotSpec{Description: "nightly of web-1", Tags: tagged("Name", "web-1")})
-			return migrated{d.subject, func(t *testing.T) {
+			return migrated{d.subject, []string{"migrate", "migrated"}, func(t *testing.T) {
 				t.Helper()
 				w.isMigrated(d.subject)
 				w.hasObjects(d)
@@ -114,7 +122,7 @@ func treeScenario(t *testing.T) scenario {
 // accounted wants all that is in the account for a snapshot, and is not meant to
 // be there for good, to be named by a state file; said is what the run printed,
 // nil for one that was killed.
-func (w *world) accounted(t *testing.T, s subject, said *result) {
+func (w *world) accounted(t *testing.T, s migrated, said *result) {
 	t.Helper()
 	runs, err := runstate.List(w.stateDir())
 	if err != nil {
@@ -127,7 +135,7 @@ func (w *world) accounted(t *testing.T, s subject, said *result) {
 		}
 		left = append(left, r.Left...)
 	}
-	named := func(kind, thing string, texts ...string) {
+	named := func(said *result, kind, thing string, texts ...string) {
 		t.Helper()
 		i := slices.IndexFunc(left, func(e runstate.Entry) bool {
 			return e.Kind == kind && e.Hint() != "" && slices.ContainsFunc(texts, func(text string) bool {
@@ -143,18 +151,22 @@ func (w *world) accounted(t *testing.T, s subject, said *result) {
 	}
 	for _, v := range w.sim.Volumes() {
 		if v.State != "deleting" {
-			named(runstate.KindVolume, v.ID, v.ID, s.ID)
+			about := said
+			if v.Tags["snap-to-s3"] == "kept" { // as was asked for
+				about = nil
+			}
+			named(about, runstate.KindVolume, v.ID, v.ID, s.ID)
 		}
 	}
 	for _, u := range w.sim.Uploads(testBucket) {
 		if w.nameless && u.Parts == 0 {
 			continue
 		}
-		named(runstate.KindUpload, u.ID, u.Key)
+		named(said, runstate.KindUpload, u.ID, u.Key)
 	}
 	tags := w.sim.Tags(s.ID)
-	if tags["snap-to-s3"] == "migrating" || len(tags) > len(s.Tags) {
-		named(runstate.KindClaim, s.ID, s.ID)
+	if value := tags["snap-to-s3"]; value == "migrating" || value == "validating" || len(tags) > len(s.Tags) {
+		named(said, runstate.KindClaim, s.ID, s.ID)
 	}
 	w.noTagLost(t, s, tags)
 }
@@ -168,14 +180,14 @@ func fieldValues(e runstate.Entry) (all []string) {
 
 // noTagLost wants the snapshot's other tags to be as they were, and ours to be
 // there with one of its values.
-func (w *world) noTagLost(t *testing.T, s subject, tags map[string]string) {
+func (w *world) noTagLost(t *testing.T, s migrated, tags map[string]string) {
 	t.Helper()
 	for key, want := range s.Tags {
 		if got := tags[key]; key != "snap-to-s3" && got != want {
 			t.Errorf("the tag %s is %q, was %q", key, got, want)
 		}
 	}
-	if v := tags["snap-to-s3"]; v != "migrate" && v != "migrating" && v != "migrated" {
+	if v := tags["snap-to-s3"]; !slices.Contains(s.values, v) && v != "migrating" && v != "validating" {
 		t.Errorf("the tag is %q", v)
 	}
 }

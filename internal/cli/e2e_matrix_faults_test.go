@@ -19,6 +19,8 @@ type mode struct {
 	kills bool // the process, when the call comes
 	after bool // the process is killed once the call was carried out
 	slow  bool // takes long: only in the whole matrix
+	// bodies: it is about the body of an answer.
+	bodies bool
 }
 
 func modes() []mode {
@@ -39,6 +41,10 @@ func modes() []mode {
 		{name: "hangs after its effect", times: 1, fault: always(awssim.Fault{HangAfter: true})},
 		{name: "hangs for good", fault: always(awssim.Fault{Hang: true}), slow: true},
 		{name: "throttled 20 times", times: 20, fault: always(awssim.Fault{Throttle: true})},
+		{name: "body cut", times: 3, fault: always(awssim.Fault{CutBody: 777}), bodies: true},
+		{name: "body hangs", times: 1, fault: always(awssim.Fault{HangBody: 1}), bodies: true},
+		{name: "body short", times: 2, fault: always(awssim.Fault{ShortRange: 4097}), bodies: true},
+		{name: "bodies cut for good", fault: always(awssim.Fault{CutBody: 1}), bodies: true},
 		{name: "killed before", times: 1, fault: always(awssim.Fault{Hang: true}), kills: true},
 		{name: "killed after", times: 1, fault: always(awssim.Fault{HangAfter: true}), kills: true, after: true},
 	}
@@ -46,6 +52,9 @@ func modes() []mode {
 
 // appliesTo leaves out what the metadata service has no answer for.
 func (m mode) appliesTo(p place) bool {
+	if m.bodies {
+		return p.call.Action == "GetObject"
+	}
 	if p.call.Service != "imds" {
 		return true
 	}

@@ -38,10 +38,16 @@ func (n nap) String() string {
 // whole set of objects.
 func TestStoppedPastItsClaim(t *testing.T) {
 	t.Parallel()
+	stoppedPastItsClaim(t, scenarios(t), 8)
+}
+
+// stoppedPastItsClaim tries so many of the ways to be stopped, or all.
+func stoppedPastItsClaim(t *testing.T, kinds []scenario, some int) {
+	t.Helper()
 	r := rand.New(rand.NewPCG(4, 61))
 	var all []nap
-	for _, s := range scenarios(t) {
-		if s.before != nil {
+	for _, s := range kinds {
+		if s.before != nil || s.unclaimed {
 			continue
 		}
 		for _, at := range callsOf(t, s) {
@@ -56,7 +62,7 @@ func TestStoppedPastItsClaim(t *testing.T) {
 	t.Logf("there are %d ways to be stopped", len(all))
 	if !soaking() {
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		all = all[:8]
+		all = all[:min(len(all), some)]
 	}
 	eachOf(t, all, func(t *testing.T, n nap) { n.check(t) })
 }
@@ -90,11 +96,11 @@ func (n nap) check(t *testing.T) {
 		successor.ends()
 		p.ends()
 	}
-	w.accounted(t, m.subject, nil)
+	w.accounted(t, m, nil)
 	w.ok(n.scenario.args...)
 	w.ok(args...)
 	m.isWhole(t)
-	w.freeHost()
+	n.scenario.leavesNothing(w)
 }
 
 // stop starts a run, and stops it at its call.

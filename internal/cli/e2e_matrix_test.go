@@ -41,15 +41,21 @@ const sampled = 40
 // named, and running the same command again finishes the job.
 func TestFaultMatrix(t *testing.T) {
 	t.Parallel()
+	faultMatrix(t, scenarios(t))
+}
+
+// faultMatrix tries all modes on all calls of the scenarios, or some of them.
+func faultMatrix(t *testing.T, kinds []scenario) {
+	t.Helper()
 	var all []cell
-	for _, s := range scenarios(t) {
+	for _, s := range kinds {
 		for _, at := range callsOf(t, s) {
 			for _, m := range modes() {
 				if !m.appliesTo(at) || m.slow && !soaking() {
 					continue
 				}
 				all = append(all, cell{s, at, m, false})
-				if m.kills {
+				if m.kills && !s.unclaimed {
 					all = append(all, cell{s, at, m, true})
 				}
 			}
@@ -90,19 +96,20 @@ func (c cell) check(t *testing.T) {
 	m := c.scenario.begin(t, w)
 	w.nameless = c.at.call.Action == "CreateMultipartUpload"
 	r := w.runFaulty(t, &injection{mode: c.mode, at: c.at}, c.scenario.args...)
-	w.deadLeaveNothingHere()
+	c.scenario.leavesNothingHere(w)
 	switch {
 	case c.mode.kills, r.code == exitFailed && c.neverBegan():
-		w.accounted(t, m.subject, nil)
+		w.accounted(t, m, nil)
 	case r.code == exitDone && c.scenario.before != nil && w.sim.Tags(m.ID)["snap-to-s3"] == "migrating":
 		// The claim of the killed run could not be given back: nothing is left to do.
-		w.accounted(t, m.subject, &r)
+		w.accounted(t, m, &r)
 	case r.code == exitDone:
 		m.isWhole(t)
-		w.accounted(t, m.subject, &r)
+		w.accounted(t, m, &r)
 	case r.code == exitFailed:
 		r.oneLineEach(t)
-		w.accounted(t, m.subject, &r)
+		w.accounted(t, m, &r)
+		m.notDone(t, w, r)
 	default:
 		t.Errorf("exit code %d", r.code)
 	}
@@ -124,12 +131,12 @@ func (w *world) rerun(t *testing.T, s scenario, m migrated, poor bool) {
 		w.sim.SetPolicy(predecessorsPolicy())
 		r := w.ok(s.args...)
 		m.isWhole(t)
-		w.accounted(t, m.subject, &r)
+		w.accounted(t, m, &r)
 		w.sim.SetPolicy(nil)
 	}
 	w.ok(s.args...)
 	m.isWhole(t)
-	w.freeHost()
+	s.leavesNothing(w)
 }
 
 // moment is when a process is killed.
@@ -146,11 +153,15 @@ func (m moment) String() string { return fmt.Sprintf("%d %s", m.n, m.scenario.na
 // stays on this machine, and the next run takes away what stays in the account.
 func TestKilledThenRunAgain(t *testing.T) {
 	t.Parallel()
+	killedAtAnyTime(t, scenarios(t))
+}
+
+func killedAtAnyTime(t *testing.T, kinds []scenario) {
+	t.Helper()
 	rounds := 6
 	if soaking() {
 		rounds = 50
 	}
-	kinds := scenarios(t)
 	began := time.Now()
 	for _, s := range kinds {
 		callsOf(t, s)
@@ -159,7 +170,8 @@ func TestKilledThenRunAgain(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 50))
 	var all []moment
 	for i := range rounds {
-		all = append(all, moment{i, kinds[len(kinds)-1-i%len(kinds)], time.Duration(r.Int64N(int64(longest))), i%5 == 0})
+		kind := kinds[len(kinds)-1-i%len(kinds)]
+		all = append(all, moment{i, kind, time.Duration(r.Int64N(int64(longest))), i%5 == 0 && !kind.unclaimed})
 	}
 	eachOf(t, all, func(t *testing.T, k moment) {
 		w := newWorld(t, awssim.Config{})
@@ -169,8 +181,8 @@ func TestKilledThenRunAgain(t *testing.T) {
 		timer := time.AfterFunc(k.after, func() { _ = p.cmd.Process.Kill() }) // it may have ended
 		defer timer.Stop()
 		p.killed()
-		w.deadLeaveNothingHere()
-		w.accounted(t, m.subject, nil)
+		k.scenario.leavesNothingHere(w)
+		w.accounted(t, m, nil)
 		w.rerun(t, k.scenario, m, k.poor)
 	})
 }

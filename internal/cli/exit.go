@@ -26,11 +26,12 @@ import (
 	"snap-to-s3/internal/workflow"
 )
 
-// The exit codes. 3 is kept for a validation that finds a difference.
+// The exit codes.
 const (
 	exitDone        = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitDifferent   = 3
 	exitClaimed     = 4
 	exitInterrupted = 130
 )
@@ -59,6 +60,9 @@ func exitCode(ctx context.Context, err error) int {
 	}
 	if child, ok := errors.AsType[*childError](err); ok && child.code > 0 {
 		return child.code
+	}
+	if errors.Is(err, workflow.ErrDifferent) { // one of many is enough
+		return exitDifferent
 	}
 	if claimed(err) {
 		return exitClaimed

@@ -36,6 +36,7 @@ func exitStatus(codes ...int) map[string]string {
 		exitDone:        "all is done, or there was nothing to do",
 		exitFailed:      "something failed; standard error says what",
 		exitUsage:       "the command line is wrong; nothing was touched",
+		exitDifferent:   "an archive is not what it should be; each difference was named",
 		exitClaimed:     "another run has the snapshot (--all passes over such ones)",
 		exitInterrupted: "interrupted; what was begun was taken back, or is named",
 	}

@@ -12,7 +12,7 @@ import "strings"
 // anywhere among its flags. It compresses with lz4 where nothing is said.
 // A value after --sse may be left out in both styles.
 func translateLegacy(args []string) ([]string, error) {
-	if len(args) > 0 && args[0] == "migrate" {
+	if len(args) > 0 && (args[0] == "migrate" || args[0] == "validate") {
 		return joinSSE(args), nil
 	}
 	old, err := isLegacy(args)
@@ -27,6 +27,12 @@ func translateLegacy(args []string) ([]string, error) {
 		return nil, err
 	}
 	out := []string{"migrate"}
+	switch {
+	case !hasFlag(args, "--migrate"):
+		out[0] = "validate"
+	case hasFlag(args, "--validate"):
+		out = append(out, "--validate")
+	}
 	if !hasFlag(flags, "--compression") {
 		out = append(out, "--compression=lz4")
 	}
@@ -46,20 +52,16 @@ func isLegacy(args []string) (bool, error) {
 	switch {
 	case hasFlag(args, "--analyze"):
 		return false, usagef("nothing was touched", "this version cannot analyze cost reports yet")
-	case hasFlag(args, "--validate") && hasFlag(args, "--migrate"):
-		return false, usagef("leave --validate out to migrate without it; nothing was touched", "this version cannot validate yet")
-	case hasFlag(args, "--validate"):
-		return false, usagef("nothing was touched", "this version cannot validate yet")
 	}
-	return hasFlag(args, "--migrate"), nil
+	return hasFlag(args, "--migrate") || hasFlag(args, "--validate"), nil
 }
 
-// splitLegacy drops --migrate and gathers the ids: those after --snapshots up to
+// splitLegacy drops the modes and gathers the ids: those after --snapshots up to
 // the next flag, and all after a "--".
 func splitLegacy(args []string) (flags, ids []string, err error) {
 	for i := 0; i < len(args); i++ {
 		switch arg := args[i]; {
-		case arg == "--migrate":
+		case arg == "--migrate", arg == "--validate":
 		case arg == "--":
 			return flags, append(ids, args[i+1:]...), nil
 		case arg == "--snapshots":

@@ -26,7 +26,7 @@ func legacyTable() map[string]string {
 		"--all --bucket b":                   "--all --bucket b",
 		"-- --migrate":                       "-- --migrate",
 
-		"--validate --help":      "--help",
+		"--validate --help":      "validate --compression=lz4 --help",
 		"--help --analyze f.csv": "--help",
 
 		// Migrating.
@@ -59,6 +59,14 @@ func legacyTable() map[string]string {
 		"--migrate --all -- snap-a":                                                 "migrate --compression=lz4 --all -- snap-a",
 		"--migrate --snapshots snap-a -- snap-b":                                    "migrate --compression=lz4 -- snap-a snap-b",
 
+		// Validating.
+		"--migrate --validate --all --bucket b":                             "migrate --validate --compression=lz4 --all --bucket b",
+		"--validate --migrate --all --bucket b":                             "migrate --validate --compression=lz4 --all --bucket b",
+		"--validate --all --bucket b":                                       "validate --compression=lz4 --all --bucket b",
+		"--validate --bucket b --snapshots snap-a snap-b":                   "validate --compression=lz4 --bucket b -- snap-a snap-b",
+		"--validate --all --bucket b --dd --upload-streams 4 --sse":         "validate --compression=lz4 --all --bucket b --dd --upload-streams 4 --sse=AES256",
+		"--validate --bucket b --snapshots snap-xxx --gpg-session-key 9:D4": "validate --compression=lz4 --bucket b --gpg-session-key 9:D4 -- snap-xxx",
+
 		// The one habit that both styles share.
 		"migrate --all --sse --bucket b":   "migrate --all --sse=AES256 --bucket b",
 		"migrate --all --sse aws:kms":      "migrate --all --sse=aws:kms",
@@ -66,14 +74,11 @@ func legacyTable() map[string]string {
 		"migrate --sse=aws:kms -- --sse x": "migrate --sse=aws:kms -- --sse x",
 
 		// What this version does not have.
-		"--migrate --snapshots":                                             "!--snapshots needs at least one snapshot id",
-		"--migrate --snapshots --bucket b":                                  "!--snapshots needs at least one snapshot id",
-		"--migrate --validate --all --bucket b":                             "!this version cannot validate yet",
-		"--validate --all --bucket b":                                       "!this version cannot validate yet",
-		"--validate --bucket b --snapshots snap-xxx --gpg-session-key 9:D4": "!this version cannot validate yet",
-		"--analyze":                     "!this version cannot analyze cost reports yet",
-		"--analyze costreport-1.csv":    "!this version cannot analyze cost reports yet",
-		"--analyze=costreport-1.csv.gz": "!this version cannot analyze cost reports yet",
+		"--migrate --snapshots":            "!--snapshots needs at least one snapshot id",
+		"--migrate --snapshots --bucket b": "!--snapshots needs at least one snapshot id",
+		"--analyze":                        "!this version cannot analyze cost reports yet",
+		"--analyze costreport-1.csv":       "!this version cannot analyze cost reports yet",
+		"--analyze=costreport-1.csv.gz":    "!this version cannot analyze cost reports yet",
 	}
 }
 

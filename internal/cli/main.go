@@ -81,7 +81,7 @@ func (e Env) console(format ui.Format, level slog.Level) *ui.Console {
 // the program's name. It returns soon after ctx ends, having cleaned up.
 func Main(ctx context.Context, args []string, env Env) int {
 	env = env.withDefaults()
-	err := run(ctx, args, env, verbs{runMigrate, runCleanup, runSandbox, runDemo})
+	err := run(ctx, args, env, verbs{runMigrate, runVerify, runCleanup, runSandbox, runDemo})
 	if stopped, ok := errors.AsType[Interrupted](context.Cause(ctx)); ok && err != nil && !errors.Is(err, stopped) {
 		err = fmt.Errorf("%w (while: %w)", stopped, err)
 	}
@@ -92,6 +92,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 // verbs are what is done once a command line was understood.
 type verbs struct {
 	migrate func(context.Context, Env, MigrateOptions) error
+	verify  func(context.Context, Env, VerifyOptions) error
 	cleanup func(context.Context, Env, CleanupOptions) error
 	sandbox func(context.Context, Env, SandboxOptions) error
 	demo    func(context.Context, Env) error
@@ -147,7 +148,7 @@ The predecessor's command lines (snap-to-s3 --migrate ...) work unchanged.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		Annotations:       exitStatus(exitDone, exitFailed, exitUsage, exitClaimed, exitInterrupted),
+		Annotations:       exitStatus(exitDone, exitFailed, exitUsage, exitDifferent, exitClaimed, exitInterrupted),
 	}
 	root.DisableFlagsInUseLine = true
 	group(root, "Flags", func(s *pflag.FlagSet) {
@@ -156,6 +157,8 @@ The predecessor's command lines (snap-to-s3 --migrate ...) work unchanged.`,
 	})
 	root.AddCommand(
 		newMigrate(env, v.migrate),
+		newValidate(env, v.migrate),
+		newVerify(env, v.verify),
 		newCleanup(env, v.cleanup),
 		newSandbox(env, v.sandbox),
 		newDemo(env, v.demo),

@@ -52,6 +52,13 @@ when it has at most 1 GiB; a larger one (LVM, RAID, LUKS) must be named with
   aws s3 cp "s3://backups.example.com/vol-.../... snap-....img.zstd" - |
       zstd -d | sudo dd bs=1M of=/dev/DEVICE
 
+  # Encrypted to a key whose private part is elsewhere
+  snap-to-s3 migrate --all --bucket backups.example.com \
+      --gpg-recipient backups@example.com
+
+  # Proven before it is called done
+  snap-to-s3 migrate --validate --all --bucket backups.example.com
+
   # As the predecessor was called
   snap-to-s3 --migrate --all --bucket backups.example.com`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -62,7 +69,7 @@ when it has at most 1 GiB; a larger one (LVM, RAID, LUKS) must be named with
 			return run(cmd.Context(), env, o)
 		},
 		DisableFlagsInUseLine: true,
-		Annotations:           exitStatus(exitDone, exitFailed, exitUsage, exitClaimed, exitInterrupted),
+		Annotations:           exitStatus(exitDone, exitFailed, exitUsage, exitDifferent, exitClaimed, exitInterrupted),
 	}
 	f.define(cmd)
 	return cmd
@@ -70,23 +77,20 @@ when it has at most 1 GiB; a larger one (LVM, RAID, LUKS) must be named with
 
 // migrateFlags is the command line of migrate as it was typed.
 type migrateFlags struct {
-	all, one, dd, keepVolumes, dryRun, overwrite, failFast, verbose bool
-	snapshots                                                       []string
-	tag, bucket, region, endpointURL, storageClass, sse, sseKMSKey  string
-	mountPoint, volumeType, spool, compression, partSize, maxCost   string
-	timeout                                                         string
-	output, logFormat                                               string
-	level, streams, jobs                                            int
-	raw, skip                                                       []int
+	all, one, dd, keepVolumes, dryRun, overwrite, failFast, verbose, validate bool
+	snapshots                                                                 []string
+	tag, bucket, region, endpointURL, storageClass, sse, sseKMSKey            string
+	mountPoint, volumeType, spool, compression, partSize, maxCost             string
+	timeout                                                                   string
+	output, logFormat                                                         string
+	level, streams, jobs                                                      int
+	raw, skip                                                                 []int
+	recipients                                                                []string
+	sessionKeys                                                               keyFlags
 }
 
 func (f *migrateFlags) define(cmd *cobra.Command) {
-	group(cmd, "Which snapshots", func(s *pflag.FlagSet) {
-		s.BoolVar(&f.all, "all", false, `all whose tag is set to "migrate"`)
-		s.BoolVar(&f.one, "one", false, `any one whose tag is set to "migrate"`)
-		s.StringArrayVar(&f.snapshots, "snapshots", nil, "these, by `ID`, whatever their tags say; the same as naming them without a flag")
-		s.StringVar(&f.tag, "tag", "snap-to-s3", "`NAME` of the tag that drives the work and marks our volumes")
-	})
+	f.which(cmd, "migrate")
 	group(cmd, "Where to", func(s *pflag.FlagSet) {
 		s.StringVar(&f.bucket, "bucket", "", "`NAME` of the bucket; required")
 		s.StringVar(&f.storageClass, "storage-class", "STANDARD", "`CLASS` of the archives: "+words(storageClasses()))
@@ -111,12 +115,33 @@ func (f *migrateFlags) define(cmd *cobra.Command) {
 		s.StringVar(&f.mountPoint, "mount-point", "/mnt", "`FOLDER` for mounts of kept volumes, and on kernels before 5.2 for all")
 		s.BoolVar(&f.keepVolumes, "keep-temp-volumes", false, "leave the temporary volumes attached and mounted, and pay for them")
 	})
+	group(cmd, "Encryption", func(s *pflag.FlagSet) {
+		s.StringArrayVar(&f.recipients, "gpg-recipient", nil, "encrypt to the public key of `NAME`, with gpg; may be repeated")
+		f.sessionKeys.define(s)
+		s.Lookup("gpg-session-key").Hidden, s.Lookup("gpg-session-key-file").Hidden = true, true // only to be told why not
+	})
 	group(cmd, "How far to go", func(s *pflag.FlagSet) {
+		s.BoolVar(&f.validate, "validate", false, "prove what was stored before the tag says so, as the verb validate does")
 		s.BoolVar(&f.dryRun, "dry-run", false, "only say what would be done: sizes, requests, dollars; what stands in the bucket is not looked at")
 		s.StringVar(&f.maxCost, "max-cost", "", "do nothing if it would cost more `DOLLARS` once (the storage a month is not counted)")
 		s.BoolVar(&f.failFast, "fail-fast", false, "stop at the first snapshot that fails")
 		s.StringVar(&f.timeout, "timeout", "", "stop after `DURATION` (90m, 6h, 2d), give back what is under way, and fail; a rerun goes on")
 	})
+	f.printed(cmd)
+}
+
+// which are the flags that choose snapshots, by themselves or by the tag's value.
+func (f *migrateFlags) which(cmd *cobra.Command, value string) {
+	group(cmd, "Which snapshots", func(s *pflag.FlagSet) {
+		s.BoolVar(&f.all, "all", false, `all whose tag is set to "`+value+`"`)
+		s.BoolVar(&f.one, "one", false, `any one whose tag is set to "`+value+`"`)
+		s.StringArrayVar(&f.snapshots, "snapshots", nil, "these, by `ID`, whatever their tags say; the same as naming them without a flag")
+		s.StringVar(&f.tag, "tag", "snap-to-s3", "`NAME` of the tag that drives the work and marks our volumes")
+	})
+}
+
+// printed are the flags that say how results look.
+func (f *migrateFlags) printed(cmd *cobra.Command) {
 	group(cmd, "What is printed", func(s *pflag.FlagSet) {
 		s.StringVar(&f.output, "output", "text", "results as `FORM` text or json (one JSON object a line)")
 		s.StringVar(&f.logFormat, "log-format", "text", "log lines as `FORM` text or json")

@@ -15,6 +15,7 @@ import (
 
 	"snap-to-s3/internal/codec"
 	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/encrypt"
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/snapshot"
@@ -43,6 +44,11 @@ type MigrateOptions struct {
 	VolumeType       string
 	MountPoint       string // absolute
 	KeepTempVolumes  bool
+
+	AndValidate  bool     // what was stored
+	ValidateOnly bool     // the verb validate: nothing is stored
+	Recipients   []string // of gpg
+	SessionKeys  []*encrypt.SessionKey
 
 	Image  bool          // one image of the volume; else the files of each partition
 	Choice layout.Choice // of partitions; without Image
@@ -91,11 +97,12 @@ func (f *migrateFlags) options(args []string) (MigrateOptions, error) {
 		All: f.all, One: f.one, Tag: f.tag, Bucket: f.bucket, Region: f.region, EndpointURL: f.endpointURL,
 		Compression: f.compression, CompressionLevel: f.level, UploadStreams: f.streams, Jobs: f.jobs,
 		Spool: f.spool, VolumeType: f.volumeType, KeepTempVolumes: f.keepVolumes,
+		AndValidate: f.validate, Recipients: f.recipients,
 		DryRun: f.dryRun, Overwrite: f.overwrite, FailFast: f.failFast, Verbose: f.verbose,
 	}
 	for _, step := range []func(*MigrateOptions) error{
 		func(o *MigrateOptions) error { return f.selection(o, args) },
-		f.target, f.encryption, f.method, f.sizes, f.printing,
+		f.target, f.encryption, f.secrets, f.method, f.sizes, f.printing,
 	} {
 		if err := step(&o); err != nil {
 			return MigrateOptions{}, err
@@ -218,6 +225,21 @@ func (f *migrateFlags) encryption(o *MigrateOptions) error {
 	}
 	o.Encryption.KMSKeyID = f.sseKMSKey
 	return nil
+}
+
+// secrets are what gpg is called with.
+func (f *migrateFlags) secrets(o *MigrateOptions) (err error) {
+	for _, name := range f.recipients {
+		if strings.TrimSpace(name) == "" {
+			return usagef("name a public key: an address, a name or a fingerprint", "--gpg-recipient is empty")
+		}
+	}
+	if f.validate && objstore.Cold(o.StorageClass) {
+		return usagef("store it in STANDARD, validate, and let a lifecycle rule move it to "+o.StorageClass+" (docs/lifecycle.md)",
+			"--validate with --storage-class %s: such archives cannot be read back without a thaw", o.StorageClass)
+	}
+	o.SessionKeys, err = f.sessionKeys.read()
+	return err
 }
 
 func (f *migrateFlags) method(o *MigrateOptions) error {

@@ -52,7 +52,12 @@ func migrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logger, r
 		sum, err = m.DryRun(ctx, subject)
 	} else {
 		m.sweep(ctx)
-		sum, err = m.Migrate(ctx, subject)
+		work := m.Migrate
+		if o.ValidateOnly {
+			work = m.Validate
+		}
+		sum, err = work(ctx, subject)
+		m.tellProven(ctx, r, sum.Proven)
 	}
 	sum.Retries = m.session.Retries()
 	return sum, err
@@ -76,6 +81,9 @@ func (m *migrator) close() error {
 // argsForState is what the state file tells of this run: nothing in it is secret.
 func argsForState(o MigrateOptions) []string {
 	args := []string{"migrate", "--bucket", o.Bucket, "--tag", o.Tag}
+	if o.ValidateOnly {
+		args[0] = "validate"
+	}
 	if o.Image {
 		args = append(args, "--dd")
 	}

@@ -78,9 +78,12 @@ func TestReadme(t *testing.T) {
 				if needsRoot(line) && filesystem.Usable() != nil {
 					t.Skipf("%s: only root may mount", line)
 				}
-				if w.sim.Tags(readmeSnapshot)["snap-to-s3"] == "migrated" && strings.Contains(line, "migrate ") {
+				if done := w.sim.Tags(readmeSnapshot)["snap-to-s3"]; done == "migrated" && strings.Contains(line, "migrate ") || done == "validated" {
 					w.nothingLeft()
 					w = newReadmeWorld(t, []string{line})
+				}
+				if proves(line) && len(w.objects()) == 0 {
+					w.ok("migrate", "--all", "--bucket", testBucket)
 				}
 				seen[w.types(line)]++
 			}
@@ -88,7 +91,7 @@ func TestReadme(t *testing.T) {
 		})
 	}
 	// The test itself must not run dry when the README is written anew.
-	for kind, least := range map[string]int{"make": 2, "demo": 1, "migrate": 6, "dry run": 1, "restore": 2, "aws": 1, "other": 2} {
+	for kind, least := range map[string]int{"make": 2, "demo": 1, "migrate": 6, "validate": 3, "verify": 3, "gpg": 1, "dry run": 1, "restore": 2, "aws": 1, "other": 2} {
 		if seen[kind] < least {
 			t.Errorf("%d lines of kind %q in README.md, want %d at least", seen[kind], kind, least)
 		}
@@ -108,9 +111,15 @@ func (s subject) tar(codecName string) string {
 	return strings.Replace(s.key(codecName), ".img.", ".1.tar.", 1)
 }
 
+// proves tells whether a line looks at archives that are there already.
+func proves(line string) bool {
+	return strings.Contains(line, "snap-to-s3 validate ") || strings.Contains(line, "--validate --bucket") || strings.Contains(line, "verify ")
+}
+
 // needsRoot tells whether a line mounts: only root may.
 func needsRoot(line string) bool {
-	return strings.Contains(line, "$TAR") || strings.Contains(line, "migrate ") && !strings.Contains(line, "--dd") && !strings.Contains(line, "--help")
+	return strings.Contains(line, "$TAR") || proves(line) ||
+		strings.Contains(line, "migrate ") && !strings.Contains(line, "--dd") && !strings.Contains(line, "--help")
 }
 
 func newReadmeWorld(t *testing.T, lines []string) *readmeWorld {
@@ -136,6 +145,8 @@ func newReadmeWorld(t *testing.T, lines []string) *readmeWorld {
 		"KEY=" + w.s.key("zstd"), "DEVICE=" + w.device, "TAR=" + w.s.tar("zstd"), "FOLDER=" + w.folder,
 	}
 	switch all := strings.Join(lines, "\n"); {
+	case strings.Contains(all, "--gpg-recipient"):
+		w.extra = append(w.extra, "GNUPGHOME="+readmeKey(t))
 	case strings.Contains(all, "$KEY"):
 		w.ok("migrate", "--dd", "--all", "--bucket", testBucket)
 	case strings.Contains(all, "$TAR"):
@@ -176,6 +187,18 @@ func (w *readmeWorld) types(line string) string {
 			w.t.Errorf("%s: etc/hostname is %q, %v", line, host, err)
 		}
 		return "restore"
+	case strings.Contains(line, "--gpg-recipient"):
+		if _, there := w.sim.Object(testBucket, w.s.tar("zstd")+".gpg"); !there || now != "migrated" {
+			w.t.Errorf("%s: the tag is %q, the encrypted archive is there: %t", line, now, there)
+		}
+		return "gpg"
+	case strings.Contains(line, "verify "):
+		return "verify"
+	case strings.Contains(line, "validate "):
+		if now != "validated" {
+			w.t.Errorf("%s: the tag is %q", line, now)
+		}
+		return "validate"
 	case strings.Contains(line, "migrate ") && !strings.Contains(line, "--help"):
 		codecName := "zstd"
 		if strings.Contains(line, "lz4") || strings.Contains(line, "--migrate") {
@@ -197,6 +220,35 @@ func (w *readmeWorld) types(line string) string {
 		return "migrate"
 	}
 	return "other"
+}
+
+// readmeKey is a keyring with the key that the README encrypts to.
+func readmeKey(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("gpg"); err != nil {
+		t.Skip("gpg is not installed")
+	}
+	home, err := os.MkdirTemp("/tmp", "s2s") // short: it is the beginning of a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := append(os.Environ(), "GNUPGHOME="+home)
+	t.Cleanup(func() {
+		end := exec.Command("gpgconf", "--kill", "all")
+		end.Env = env
+		if out, err := end.CombinedOutput(); err != nil {
+			t.Errorf("end the agent: %v: %s", err, out)
+		}
+		if err := os.RemoveAll(home); err != nil {
+			t.Error(err)
+		}
+	})
+	gen := exec.CommandContext(t.Context(), "gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "backups@example.com")
+	gen.Env = env
+	if out, err := gen.CombinedOutput(); err != nil {
+		t.Fatalf("make a key: %v: %s", err, out)
+	}
+	return home
 }
 
 func (w *readmeWorld) shell(line string) {

@@ -18,6 +18,9 @@ import (
 // report is a workflow.Reporter with an end: the summary is its last line.
 type report interface {
 	workflow.Reporter
+	// Proven is told, before the summary, of the snapshots that were validated, and of
+	// what could not be looked at.
+	Proven(all []provenItem, unknown []string)
 	Summary(workflow.Summary, error)
 }
 
@@ -27,6 +30,7 @@ type textReport struct {
 	out     io.Writer
 	log     *slog.Logger
 	options MigrateOptions
+	shown   firstDifferences
 }
 
 func newTextReport(c *ui.Console, o MigrateOptions) *textReport {
@@ -112,6 +116,11 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 	switch s.Outcome {
 	case workflow.Migrated:
 		r.say("%s  migrated  %s read, %s stored in %s  %s", id, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed), archivesOf(s))
+	case workflow.Validated:
+		r.say("%s  validated %s read back in %s  %s", id, ui.Bytes(s.Stored), ui.Duration(s.Elapsed), archivesOf(s))
+		for _, text := range s.Unproven {
+			r.say("%*s  unproven  %s", len(id), "", ui.Visible(text))
+		}
 	case workflow.Kept:
 		r.say("%s  kept      %s stored already  %s", id, ui.Bytes(s.Stored), archivesOf(s))
 	case workflow.Skipped:
@@ -185,6 +194,16 @@ func (r *textReport) Summary(s workflow.Summary, _ error) {
 		if need, err := memoryOf(r.options, s.Cost); err == nil {
 			r.say("%s", need)
 		}
+		return
+	}
+	if r.options.ValidateOnly {
+		r.say("%d validated, %d failed, %d skipped; %s read back in %s; retries: %d",
+			s.Validated, s.Failed, s.Skipped, ui.Bytes(s.Stored), ui.Duration(s.Elapsed), s.Retries)
+		return
+	}
+	if r.options.AndValidate {
+		r.say("%d migrated and validated, %d failed, %d skipped; %s read, %s stored in %s; retries: %d",
+			s.Validated, s.Failed, s.Skipped, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed), s.Retries)
 		return
 	}
 	r.say("%d migrated, %d kept, %d failed, %d skipped; %s read, %s stored in %s; retries: %d",

@@ -123,6 +123,8 @@ type jsonSnapshot struct {
 	PlainSize  int64             `json:"plain_size"`
 	StoredSize int64             `json:"stored_size"`
 	Seconds    float64           `json:"seconds"`
+	Different  int64             `json:"differences,omitempty"`
+	Unproven   []string          `json:"unproven,omitempty"`
 	Problem    *jsonError        `json:"problem,omitempty"`
 	Left       []jsonLeft        `json:"left,omitempty"`
 }
@@ -137,6 +139,7 @@ type jsonSummary struct {
 	jsonHead
 	Migrated   int        `json:"migrated"`
 	Kept       int        `json:"kept"`
+	Validated  int        `json:"validated"`
 	Failed     int        `json:"failed"`
 	Skipped    int        `json:"skipped"`
 	Planned    int        `json:"planned"`
@@ -204,7 +207,7 @@ func (r *jsonReport) Finished(s workflow.SnapshotResult) {
 	}
 	r.line(jsonSnapshot{
 		head("snapshot"), s.Snapshot.ID, s.Snapshot.VolumeID, s.Outcome, key, s.Keys, s.Entries, s.Plain, s.Stored,
-		s.Elapsed.Seconds(), jsonErr(s.Err), left,
+		s.Elapsed.Seconds(), s.Differences, s.Unproven, jsonErr(s.Err), left,
 	})
 }
 
@@ -215,7 +218,7 @@ func (r *jsonReport) Summary(s workflow.Summary, err error) {
 		need.Total = 0 // told of with the snapshot that it is of
 	}
 	r.line(jsonSummary{
-		head("summary"), s.Migrated, s.Kept, s.Failed, s.Skipped, s.Planned, s.Plain, s.Stored,
+		head("summary"), s.Migrated, s.Kept, s.Validated, s.Failed, s.Skipped, s.Planned, s.Plain, s.Stored,
 		s.Left, s.Retries, need.Total, costOf(s.Cost), s.Elapsed.Seconds(), jsonErr(err),
 	})
 }

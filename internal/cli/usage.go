@@ -60,9 +60,7 @@ func unknownFlag(cmd *cobra.Command, unknown *pflag.NotExistError, help string) 
 	}
 	next := help
 	switch name {
-	case "gpg-recipient", "gpg-session-key":
-		next = "encryption with gpg is not in this version"
-	case "validate", "analyze":
+	case "analyze":
 		next = "this version cannot " + name + " yet"
 	case "source":
 		next = "this version always reads by a temporary volume"

@@ -16,6 +16,7 @@ import (
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/filesystem"
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/runstate"
 	"snap-to-s3/internal/snapshot"
@@ -64,7 +65,8 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 		VolumeType: o.VolumeType, KeepVolumes: o.KeepTempVolumes,
 		CheckVolume: func(s snapshot.Snapshot) error { return ec2.CheckVolumeType(o.VolumeType, s) },
 		Trees:       !o.Image, Choice: o.Choice,
-		Mounts:    mounts,
+		Mounts:      mounts,
+		AndValidate: o.AndValidate, Prefer: preferOf(o),
 		Overwrite: o.Overwrite, FailFast: o.FailFast, Jobs: o.Jobs, MaxCost: o.MaxCost,
 		Pricing: workflow.Pricing{Table: cost.Builtin(), Region: session.Config.Region},
 		Upload: workflow.Upload{
@@ -72,6 +74,9 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 			StorageClass: o.StorageClass, Encryption: o.Encryption, Limits: objstore.S3Limits(),
 		},
 		Cleanup: cmp.Or(env.Timing.CleanupTimeout, cleanupTimeout),
+	}
+	if err := wireGPG(ctx, &m.Migrator, o); err != nil {
+		return nil, err
 	}
 	region, err := store.Region(ctx)
 	if err != nil {
@@ -84,6 +89,16 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 		return m, nil
 	}
 	return m, m.wireVolumes(ctx, env, o)
+}
+
+// preferOf is which of several archives of a snapshot are meant: those that a
+// migration has just stored, or the ones that were asked for.
+func preferOf(o MigrateOptions) workflow.Prefer {
+	p := workflow.Prefer{Codec: o.Compression, Encrypted: len(o.Recipients) > 0 || len(o.SessionKeys) > 0}
+	if !o.ValidateOnly && !o.Image {
+		p.Kind = layout.Tar
+	}
+	return p
 }
 
 // mountsOf is how filesystems are mounted: as the kernel allows, unless the
@@ -107,7 +122,7 @@ func amazonsPrices(s *s3.Store, o MigrateOptions) bool {
 
 // wireVolumes adds what only a run that makes volumes needs.
 func (m *migrator) wireVolumes(ctx context.Context, env Env, o MigrateOptions) error {
-	if m.Trees {
+	if m.Trees && !o.ValidateOnly { // what a validation needs depends on what it finds
 		if err := filesystem.Usable(); err != nil {
 			return hint.Wrap(fmt.Errorf("the files of a disk cannot be read: %w", err),
 				"run it as root (sudo), or take images of the disks with --dd")

@@ -24,6 +24,9 @@ const (
 	cutHead = 1 << 20  // of more than that so much is: boot loaders lie at its beginning
 )
 
+// whyBlank is why a partition on which nothing is is in no archive.
+const whyBlank = "all zeros"
+
 // disk is the disk of a snapshot, and what is to be done with its parts.
 type disk struct {
 	j     *job
@@ -41,13 +44,9 @@ type disk struct {
 // files nor stored raw fails the snapshot, before anything is uploaded.
 func (d *disk) plan(ctx context.Context) error {
 	if len(d.table.Partitions) == 0 {
-		// A table without partitions says nothing of what is on the disk.
 		d.j.m.Report.Note(d.j.s.ID, "the disk's partition table is empty: the disk is taken as one part")
-		d.table = partition.Table{
-			Type: partition.NoTable, SectorSize: d.table.SectorSize, Size: d.table.Size,
-			Partitions: []partition.Partition{{Role: partition.Primary, Length: d.table.Size}},
-		}
 	}
+	d.table = asOnePart(d.table)
 	d.geometry = geometryOf(d.table)
 	if err := d.geometry.Check(); err != nil {
 		return hint.Wrap(fmt.Errorf("the partition table of %s could not be made again from its record: %w", d.j.s.ID, err), ways(0))
@@ -77,6 +76,18 @@ func (d *disk) plan(ctx context.Context) error {
 	}
 	d.noteChoice()
 	return nil
+}
+
+// asOnePart takes a disk with an empty table as one part: such a table says nothing
+// of what is on it.
+func asOnePart(t partition.Table) partition.Table {
+	if len(t.Partitions) > 0 {
+		return t
+	}
+	return partition.Table{
+		Type: partition.NoTable, SectorSize: t.SectorSize, Size: t.Size,
+		Partitions: []partition.Partition{{Role: partition.Primary, Length: t.Size}},
+	}
 }
 
 // noteChoice tells of chosen partitions that this disk does not have.
@@ -146,7 +157,7 @@ func (d *disk) withoutFiles(ctx context.Context, item PartItem, p partition.Part
 			return "", readHint(fmt.Errorf("%s of %s: %w", spoken(p.Number), d.j.s.ID, err))
 		}
 		if zero {
-			d.skip(item, p, "all zeros")
+			d.skip(item, p, whyBlank)
 			return "", nil
 		}
 	}

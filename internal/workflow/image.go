@@ -39,13 +39,12 @@ func (j *job) image(ctx context.Context) error {
 
 // readImage stores the volume by way of a temporary one.
 func (j *job) readImage(ctx context.Context, p *part) (*layout.ArchiveRecord, error) {
-	vol, release, err := j.volume(ctx)
+	vol, release, err := j.volume(ctx, VolumeRequest{})
 	if err != nil {
 		return nil, err
 	}
-	defer release()
 	j.imageOf(p, vol, vol.ID())
-	p.read = release // all is read: the volume costs money and is of no more use
+	p.read = func() { j.doneReading(release) }
 	return j.store(ctx, p)
 }
 

@@ -28,7 +28,9 @@ type job struct {
 	task   Task
 	res    *SnapshotResult
 
-	mounts bool // a mount of it has failed to open or to close
+	vol     Volume // the volume, while there is one
+	release func() // gives it back
+	mounts  bool   // a mount of it has failed to open or to close
 
 	once, noise sync.Once // notes that are of all archives of the snapshot
 }
@@ -61,17 +63,53 @@ type written struct {
 
 func (p *part) key() string { return p.name.ArchiveKey() }
 
+// work does what is to be done with the snapshot, and says so in its tag.
+func (j *job) work(ctx context.Context, do task) error {
+	defer func() {
+		if j.vol != nil {
+			j.release()
+		}
+	}()
+	if before := j.claim.Owner().Before; do.to == catalog.Validating && (before == catalog.Validated || before == catalog.Validating) {
+		// Whatever ends this run, what it was to prove is not proven by it.
+		if err := j.claim.Check(ctx); err != nil {
+			return err
+		}
+		if err := j.claim.SetBefore(ctx, catalog.Migrated); err != nil {
+			return err
+		}
+	}
+	if err := do.run(j, ctx); err != nil {
+		return err
+	}
+	if do.done == catalog.Validated {
+		j.res.Outcome = Validated
+	}
+	if j.vol != nil { // before the tag says that all is done
+		j.release()
+	}
+	return j.complete(ctx, do.done)
+}
+
 // run makes the snapshot's archives objects, and commits it: each archive with
 // its entries and its record, then the snapshot record, then the tag, each only
 // after the one before it stands and while the claim is still ours.
 func (j *job) run(ctx context.Context) error {
-	stored, err := j.image, error(nil)
+	stored := j.image
 	if j.m.Trees {
 		stored = j.trees
 	}
-	if err = stored(ctx); err != nil {
+	if err := stored(ctx); err != nil {
 		return err
 	}
+	if !j.m.AndValidate {
+		return nil
+	}
+	return j.validate(ctx)
+}
+
+// complete writes the tag's new value.
+func (j *job) complete(ctx context.Context, value string) error {
 	j.task.Stage("tagging")
 	if err := j.claim.Check(ctx); err != nil {
 		return err
@@ -80,7 +118,7 @@ func (j *job) run(ctx context.Context) error {
 	// and to go on takes no longer than to go back.
 	clean, cancel := j.m.cleanup(ctx)
 	defer cancel()
-	return j.claim.Complete(clean, catalog.Migrated)
+	return j.claim.Complete(clean, value)
 }
 
 // replacing is called right before an object that stands is replaced by an
@@ -98,21 +136,28 @@ func (j *job) replacing(ctx context.Context, p *part) error {
 	return j.claim.SetBefore(ctx, catalog.Migrate)
 }
 
-// volume makes the temporary volume. release gives it back, once.
-func (j *job) volume(ctx context.Context) (vol Volume, release func(), err error) {
-	vol, err = j.m.Volumes.Open(ctx, j.cancel, VolumeRequest{
-		Snapshot: j.s, Type: j.m.VolumeType, Keep: j.m.KeepVolumes,
-		Owner: j.claim.Owner(), Log: j.log, Step: j.task.Stage,
-	})
+// volume is the snapshot's volume: the one that the job has, or a new one. release
+// gives it back, once; the job does it at its end where nobody did before.
+func (j *job) volume(ctx context.Context, r VolumeRequest) (vol Volume, release func(), err error) {
+	if j.vol != nil {
+		return j.vol, j.release, nil
+	}
+	return j.newVolume(ctx, r)
+}
+
+func (j *job) newVolume(ctx context.Context, r VolumeRequest) (vol Volume, release func(), err error) {
+	r.Snapshot, r.Type, r.Keep = j.s, j.m.VolumeType, j.m.KeepVolumes
+	r.Owner, r.Log, r.Step = j.claim.Owner(), j.log, j.task.Stage
+	vol, err = j.m.Volumes.Open(ctx, j.cancel, r)
 	if err != nil {
 		return nil, nil, err
 	}
-	released := false
-	return vol, func() {
-		if released {
+	j.vol = vol
+	j.release = func() {
+		if j.vol != vol {
 			return
 		}
-		released = true
+		j.vol = nil
 		j.task.Stage("releasing volume")
 		clean, cancel := j.m.cleanup(ctx)
 		defer cancel()
@@ -123,7 +168,16 @@ func (j *job) volume(ctx context.Context) (vol Volume, release func(), err error
 		if err := giveBack(clean); err != nil {
 			j.left(err)
 		}
-	}, nil
+	}
+	return vol, j.release, nil
+}
+
+// doneReading gives the volume back as soon as all is read: it costs money. A
+// validation that follows reads it once more.
+func (j *job) doneReading(release func()) {
+	if !j.m.AndValidate {
+		release()
+	}
 }
 
 // releaseMounted gives a volume back unless a loop device stands on it: detached
@@ -154,7 +208,7 @@ func (j *job) store(ctx context.Context, p *part) (rec *layout.ArchiveRecord, er
 	}()
 	j.task.Stage("copying" + spaced(p.name.Partition))
 	started := time.Now()
-	w, err := p.write(ctx, up.archive, up.rows)
+	w, err := p.write(ctx, up.toArchive, up.rows)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/codec"
 	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/encrypt"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
@@ -42,12 +43,22 @@ type Migrator struct {
 	Overwrite   bool
 	FailFast    bool
 	Jobs        int
+	AndValidate bool          // what was stored, before the tag says so
 	Trees       bool          // the files of each partition as a tar; else one image
 	Choice      layout.Choice // of partitions, for trees
 	Mounts      Mounts        // for trees
 	MaxCost     cost.Money    // 0: no limit
 	Pricing     Pricing
 	Upload      Upload
+
+	// Encryption.
+	GPG         *encrypt.GPG // nil where it is not needed, or NoGPG
+	NoGPG       error        // why GPG is nil, should it be needed
+	Recipients  []encrypt.Recipient
+	SessionKeys []*encrypt.SessionKey
+
+	// Prefer says which archives a validation looks at, of several.
+	Prefer Prefer
 
 	// CheckVolume says, without asking anybody, whether a volume of VolumeType
 	// can be made from a snapshot.
@@ -74,46 +85,70 @@ type Subject struct {
 	IDs []snapshot.ID
 }
 
+// task is what is done with each snapshot of a run.
+type task struct {
+	from, to, done string // values of the tag: before, meanwhile, and after it went well
+	usable         func(snapshot.Snapshot) error
+	run            func(*job, context.Context) error
+}
+
+func (m *Migrator) migration() task {
+	t := task{from: catalog.Migrate, to: catalog.Migrating, done: catalog.Migrated, usable: m.usable, run: (*job).run}
+	if m.AndValidate {
+		t.done = catalog.Validated
+	}
+	return t
+}
+
 // Migrate moves the subject's snapshots and returns what came of it. The error
 // is a *BatchError when snapshots failed, ErrNothing (wrapped) when there was
 // nothing to do, or what kept the run from starting.
 func (m *Migrator) Migrate(ctx context.Context, sub Subject) (Summary, error) {
-	started := time.Now()
 	totals, err := m.totals(ctx, sub)
 	if err != nil {
 		return Summary{}, err
 	}
 	if totals.Snapshots == 0 {
-		return Summary{}, m.nothing()
+		return Summary{}, m.nothing(catalog.Migrate)
 	}
 	m.Report.Cost(totals)
-	b := &batch{m: m, sub: sub, tried: map[snapshot.ID]bool{}, running: map[snapshot.ID]cost.Estimate{}}
-	b.sum.Listed = totals.Snapshots
+	sum, err := m.runAll(ctx, sub, m.migration())
+	sum.Listed = totals.Snapshots
+	return sum, err
+}
+
+func (m *Migrator) runAll(ctx context.Context, sub Subject, t task) (Summary, error) {
+	started := time.Now()
+	b := &batch{m: m, sub: sub, task: t, tried: map[snapshot.ID]bool{}, running: map[snapshot.ID]cost.Estimate{}}
 	b.run(ctx)
 	b.sum.Elapsed, b.sum.Cost = time.Since(started), b.cost()
 	if ctx.Err() != nil {
 		return b.sum, context.Cause(ctx)
 	}
-	return b.sum, b.err()
+	if err := b.err(); err != nil || len(b.tried) > 0 {
+		return b.sum, err
+	}
+	return b.sum, m.nothing(t.from)
 }
 
-func (m *Migrator) nothing() error {
+func (m *Migrator) nothing(value string) error {
 	return hint.Wrap(
-		fmt.Errorf("%w: no completed snapshot is tagged %s=%s", ErrNothing, m.Tag, catalog.Migrate),
-		fmt.Sprintf("tag one with: aws ec2 create-tags --resources SNAPSHOT-ID --tags Key=%s,Value=%s", m.Tag, catalog.Migrate))
+		fmt.Errorf("%w: no completed snapshot is tagged %s=%s", ErrNothing, m.Tag, value),
+		fmt.Sprintf("tag one with: aws ec2 create-tags --resources SNAPSHOT-ID --tags Key=%s,Value=%s", m.Tag, value))
 }
 
-func (m *Migrator) filter(sub Subject) catalog.Filter {
+func (m *Migrator) filter(sub Subject, value string) catalog.Filter {
 	if len(sub.IDs) > 0 {
 		return catalog.Filter{IDs: sub.IDs}
 	}
-	return catalog.Filter{Tag: m.Tag, Value: catalog.Migrate}
+	return catalog.Filter{Tag: m.Tag, Value: value}
 }
 
 // batch is one run over many snapshots.
 type batch struct {
-	m   *Migrator
-	sub Subject
+	m    *Migrator
+	sub  Subject
+	task task
 
 	listing sync.Mutex           // held while a worker looks for its next snapshot
 	tried   map[snapshot.ID]bool // under listing
@@ -143,7 +178,7 @@ func (b *batch) run(ctx context.Context) {
 				if !ok {
 					return
 				}
-				b.finish(b.m.migrateOne(ctx, s, b.claimRequest(s)))
+				b.finish(b.m.workOn(ctx, s, b.task, b.claimRequest(s)))
 			}
 		})
 	}
@@ -152,7 +187,7 @@ func (b *batch) run(ctx context.Context) {
 
 func (b *batch) claimRequest(s snapshot.Snapshot) catalog.ClaimRequest {
 	return catalog.ClaimRequest{
-		Snapshot: s, From: catalog.Migrate, To: catalog.Migrating,
+		Snapshot: s, From: b.task.from, To: b.task.to,
 		AnyValue: len(b.sub.IDs) > 0,
 	}
 }
@@ -165,7 +200,7 @@ func (b *batch) next(ctx context.Context) (snapshot.Snapshot, bool) {
 	if b.over() {
 		return snapshot.Snapshot{}, false
 	}
-	f := b.m.filter(b.sub)
+	f := b.m.filter(b.sub, b.task.from)
 	if len(f.IDs) > 0 {
 		untried := slices.IndexFunc(f.IDs, func(id snapshot.ID) bool { return !b.tried[id] })
 		if untried < 0 {
@@ -196,7 +231,7 @@ func (b *batch) over() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.fatal != nil || b.m.FailFast && len(b.errs) > 0 ||
-		b.sub.One && b.sum.Migrated+b.sum.Kept+b.sum.Failed > 0
+		b.sub.One && b.sum.Migrated+b.sum.Kept+b.sum.Validated+b.sum.Failed > 0
 }
 
 func (b *batch) stop(err error) {
@@ -210,6 +245,9 @@ func (b *batch) stop(err error) {
 func (b *batch) afford(s snapshot.Snapshot) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.task.from != catalog.Migrate {
+		return nil
+	}
 	b.running[s.ID] = b.m.estimate(s)
 	return b.m.checkCost(b.cost())
 }
@@ -228,7 +266,7 @@ func (b *batch) finish(r SnapshotResult) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sum.Left += len(r.Left)
-	if r.Outcome == Migrated || r.Outcome == Failed { // the others cost next to nothing
+	if r.Outcome == Migrated || r.Outcome == Validated || r.Outcome == Failed { // the others cost next to nothing
 		b.spent = b.spent.Add(b.running[r.Snapshot.ID])
 	}
 	delete(b.running, r.Snapshot.ID)
@@ -239,6 +277,11 @@ func (b *batch) finish(r SnapshotResult) {
 		b.sum.Stored += r.Stored
 	case Kept:
 		b.sum.Kept++
+	case Validated:
+		b.sum.Validated++
+		b.sum.Plain += r.Plain
+		b.sum.Stored += r.Stored
+		b.sum.Proven = append(b.sum.Proven, r.Snapshot)
 	case Failed:
 		b.sum.Failed++
 		b.errs = append(b.errs, r.Err)
@@ -267,23 +310,23 @@ func (b *batch) err() error {
 }
 
 func (b *batch) batchError(errs []error) error {
-	total := b.sum.Migrated + b.sum.Kept + b.sum.Failed + b.sum.Skipped
+	total := b.sum.Migrated + b.sum.Kept + b.sum.Validated + b.sum.Failed + b.sum.Skipped
 	return &BatchError{Failed: len(errs), Total: total, Left: b.sum.Left, Errs: errs}
 }
 
-// migrateOne claims one snapshot, works on it, and leaves its tag right.
-func (m *Migrator) migrateOne(ctx context.Context, s snapshot.Snapshot, req catalog.ClaimRequest) (res SnapshotResult) {
+// workOn claims one snapshot, works on it, and leaves its tag right.
+func (m *Migrator) workOn(ctx context.Context, s snapshot.Snapshot, do task, req catalog.ClaimRequest) (res SnapshotResult) {
 	started := time.Now()
 	res = SnapshotResult{Snapshot: s, Outcome: Failed}
 	log := m.Log.With("snapshot", string(s.ID))
-	task := m.Report.Start(s, s.Size)
-	defer task.Done()
+	progress := m.Report.Start(s, s.Size)
+	defer progress.Done()
 	defer func() { res.Elapsed = time.Since(started) }()
 
-	if res.Err = m.usable(s); res.Err != nil {
+	if res.Err = do.usable(s); res.Err != nil {
 		return res
 	}
-	task.Stage("claiming")
+	progress.Stage("claiming")
 	held, err := m.State.Intend(runstate.KindClaim, map[string]string{
 		"snapshot": string(s.ID), "tag": m.Tag, "before": s.Tags[m.Tag], "region": m.Pricing.Region,
 	})
@@ -310,9 +353,9 @@ func (m *Migrator) migrateOne(ctx context.Context, s snapshot.Snapshot, req cata
 	work, cancel := context.WithCancelCause(work)
 	defer cancel(nil)
 
-	t := &tracked{Task: task, total: s.Size, over: func() bool { return work.Err() != nil }}
+	t := &tracked{Task: progress, total: s.Size, over: func() bool { return work.Err() != nil }}
 	j := &job{m: m, s: s, claim: claim, cancel: cancel, log: log, task: t, res: &res}
-	err = j.run(work)
+	err = j.work(work, do)
 	if err != nil && work.Err() != nil {
 		err = t.cutShort(err, context.Cause(work))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
@@ -24,7 +25,7 @@ type Pricing struct {
 // nothing. Its memory does not grow with the number of snapshots.
 func (m *Migrator) DryRun(ctx context.Context, sub Subject) (Summary, error) {
 	var sum Summary
-	for s, err := range m.Catalog.Snapshots(ctx, m.filter(sub)) {
+	for s, err := range m.Catalog.Snapshots(ctx, m.filter(sub, catalog.Migrate)) {
 		if err != nil {
 			return sum, fmt.Errorf("list snapshots: %w", err)
 		}
@@ -45,7 +46,7 @@ func (m *Migrator) DryRun(ctx context.Context, sub Subject) (Summary, error) {
 		}
 	}
 	if sum.Planned+sum.Failed == 0 {
-		return sum, m.nothing()
+		return sum, m.nothing(catalog.Migrate)
 	}
 	if err := m.checkCost(sum.Cost); err != nil {
 		return sum, err
@@ -60,7 +61,7 @@ func (m *Migrator) DryRun(ctx context.Context, sub Subject) (Summary, error) {
 // what would cost too much.
 func (m *Migrator) totals(ctx context.Context, sub Subject) (Totals, error) {
 	var t Totals
-	for s, err := range m.Catalog.Snapshots(ctx, m.filter(sub)) {
+	for s, err := range m.Catalog.Snapshots(ctx, m.filter(sub, catalog.Migrate)) {
 		if err != nil {
 			return t, fmt.Errorf("list snapshots: %w", err)
 		}
@@ -125,9 +126,9 @@ func (m *Migrator) imageBound(s snapshot.Snapshot, plain int64) int64 {
 	return data + data/100 + int64(m.Codec.ZeroShare()*float64(plain)) + 64<<10
 }
 
-// usable says why a snapshot cannot be migrated, as far as that can be told
-// without touching it.
-func (m *Migrator) usable(s snapshot.Snapshot) error {
+// readable says why no volume can be made from a snapshot, as far as that can be
+// told without touching it.
+func readable(s snapshot.Snapshot) error {
 	switch {
 	case s.State == snapshot.StatePending:
 		return hint.Wrap(fmt.Errorf("%s is not completed yet", s.ID), "wait for: aws ec2 wait snapshot-completed --snapshot-ids "+string(s.ID))
@@ -136,10 +137,19 @@ func (m *Migrator) usable(s snapshot.Snapshot) error {
 		if s.StateReason != "" {
 			why = ": " + s.StateReason
 		}
-		return hint.Wrap(fmt.Errorf("%s is in state %q%s", s.ID, s.State, why), "only completed snapshots can be migrated")
+		return hint.Wrap(fmt.Errorf("%s is in state %q%s", s.ID, s.State, why), "only completed snapshots can be read")
 	case s.Archived:
 		return hint.Wrap(fmt.Errorf("%s is in the archive tier, no volume can be made from it", s.ID),
 			fmt.Sprintf("restore it first (up to 72 hours, billed per GB): aws ec2 restore-snapshot-tier --snapshot-id %s --temporary-restore-days 7", s.ID))
+	}
+	return nil
+}
+
+// usable says why a snapshot cannot be migrated, as far as that can be told
+// without touching it.
+func (m *Migrator) usable(s snapshot.Snapshot) error {
+	if err := readable(s); err != nil {
+		return err
 	}
 	if !s.VolumeID.Valid() {
 		return hint.Wrap(fmt.Errorf("%s is of volume %q, which is not the id of one: the keys of its archives begin with it", s.ID, s.VolumeID),
@@ -165,7 +175,7 @@ func (m *Migrator) maxObject() int64 {
 }
 
 func (m *Migrator) name(s snapshot.Snapshot, kind layout.Kind, p layout.Part) layout.Name {
-	return layout.Name{Snapshot: s, Kind: kind, Codec: m.Codec.Name(), Partition: p}
+	return layout.Name{Snapshot: s, Kind: kind, Codec: m.Codec.Name(), Partition: p, Encrypted: len(m.Recipients) > 0}
 }
 
 // kind is that of the archives that are asked for.

@@ -14,11 +14,18 @@ import (
 // VolumeRequest asks for a snapshot as a readable volume.
 type VolumeRequest struct {
 	Snapshot snapshot.Snapshot
-	Type     string        // EBS volume type
-	Keep     bool          // leave the volume attached at the end
-	Owner    catalog.Owner // whose it is; written on the volume, renewed while open
-	Log      *slog.Logger  // carries the snapshot id already
-	Step     func(string)  // told what is waited for, for the progress line; never nil
+	Type     string // EBS volume type
+	Keep     bool   // leave the volume attached at the end
+	// Reuse lets a volume of this snapshot serve that an earlier run of this host,
+	// which is no more, was to keep. What is mounted of it as that run's state file
+	// tells is unmounted. Somebody may have written to such a volume: Reused.
+	Reuse bool
+	// Raw are the partitions that will be read raw, 0 being the whole disk: a kept
+	// volume of which one of them has been mounted does not serve.
+	Raw   []int
+	Owner catalog.Owner // whose it is; written on the volume, renewed while open
+	Log   *slog.Logger  // carries the snapshot id already
+	Step  func(string)  // told what is waited for, for the progress line; never nil
 }
 
 // Volume is a temporary volume, attached and readable.
@@ -32,6 +39,12 @@ type Volume interface {
 	// mounted: from then on the kernel may have written to them, and they serve no
 	// image any more.
 	MarkMounted(ctx context.Context, partitions string) error
+	// Reused tells that an earlier run kept the volume, and that it may have been
+	// written to since: a difference that is found on it is one of the snapshot only
+	// where a new volume has it too.
+	Reused() bool
+	// Keep has Release keep the volume, whatever was asked for.
+	Keep()
 	// Release detaches and deletes the volume, or keeps it where that was
 	// asked for. Its error names what stays and the command that removes it;
 	// the run's state file holds that too. It replaces Close, must be called

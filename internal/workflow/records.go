@@ -3,6 +3,7 @@ package workflow
 import (
 	"context"
 	"encoding/hex"
+	"slices"
 
 	"snap-to-s3/internal/codec"
 	"snap-to-s3/internal/layout"
@@ -53,17 +54,20 @@ func (j *job) recordOptions(replace string) objstore.CreateOptions {
 
 func (j *job) tool() string { return "snap-to-s3 " + j.m.ToolVersion }
 
-func (j *job) archiveRecord(p *part, w written, info objstore.Info, rows *layout.EntriesWriter) layout.ArchiveRecord {
-	m, name, sum := j.m, p.name, rows.SHA256()
+func (j *job) archiveRecord(u *upload, w written, info objstore.Info) layout.ArchiveRecord {
+	m, p, name := j.m, u.p, u.p.name
 	rec := layout.ArchiveRecord{
 		Tool: j.tool(), Run: m.Run,
 		Key: name.ArchiveRecordKey(), Snapshot: j.s.ID, Volume: j.s.VolumeID,
 		Archive: p.key(), Kind: name.Kind, Partition: name.Partition,
 		PlainSize: w.plain, StoredSize: info.Size,
 		Codec: m.Codec.Name(), Level: m.Codec.Level(), FrameSize: codec.FrameSize,
-		CRC64NVME: info.CRC64NVME, Digest: hex.EncodeToString(w.digest[:]),
+		CRC64NVME: info.CRC64NVME, Digest: hex.EncodeToString(w.digest[:]), Recipients: m.subkeys(),
 		Blocks: w.blocks, Files: w.files,
-		Entries: layout.EntriesRef{Key: name.EntriesKey(), Size: rows.Size(), SHA256: hex.EncodeToString(sum[:])},
+		Entries: layout.EntriesRef{Key: name.EntriesKey(), Size: u.storedEntries.n, SHA256: hex.EncodeToString(u.storedEntries.sum.Sum(nil))},
+	}
+	if len(rec.Recipients) > 0 {
+		rec.Digest = "" // it tells of the contents, and stands in the entries
 	}
 	if j.s.Encrypted && name.Kind == layout.Image {
 		rec.Absent = layout.AbsentUnknown
@@ -72,4 +76,16 @@ func (j *job) archiveRecord(p *part, w written, info objstore.Info, rows *layout
 		})
 	}
 	return rec
+}
+
+// subkeys are the keys that archives are encrypted to, ascending and each once, in
+// whatever order and by how many names the user has asked for them; nil without
+// recipients.
+func (m *Migrator) subkeys() []string {
+	var keys []string
+	for _, r := range m.Recipients {
+		keys = append(keys, r.Subkey)
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }

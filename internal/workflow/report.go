@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -25,6 +26,8 @@ type Reporter interface {
 	Part(PartItem)
 	// Object is told of an object once it stands in the bucket.
 	Object(ObjectResult)
+	// Difference is told what a validation has found, as soon as it has.
+	Difference(Difference)
 	// Finished is told how a snapshot came out.
 	Finished(SnapshotResult)
 	// Note is one line that a person should read, about a snapshot or, with an
@@ -105,30 +108,35 @@ type Outcome string
 
 // The outcomes of a snapshot.
 const (
-	Migrated Outcome = "migrated"
-	Kept     Outcome = "kept"    // its archive was whole in the bucket already
-	Failed   Outcome = "failed"  // Err says why
-	Skipped  Outcome = "skipped" // claimed elsewhere; Err says by whom
+	Migrated  Outcome = "migrated"
+	Validated Outcome = "validated" // its archives are proven
+	Kept      Outcome = "kept"      // its archive was whole in the bucket already
+	Failed    Outcome = "failed"    // Err says why
+	Skipped   Outcome = "skipped"   // claimed elsewhere; Err says by whom
 )
 
 // SnapshotResult is how one snapshot came out.
 type SnapshotResult struct {
-	Snapshot snapshot.Snapshot
-	Outcome  Outcome
-	Keys     []string // of its archives
-	Entries  int64    // names in its trees
-	Plain    int64    // bytes of the archives' contents
-	Stored   int64    // bytes of the archives
-	Elapsed  time.Duration
-	Left     []error // what could not be taken back, each with the command that does it
-	Err      error
+	Snapshot    snapshot.Snapshot
+	Outcome     Outcome
+	Keys        []string // of its archives
+	Entries     int64    // names in its trees
+	Plain       int64    // bytes of the archives' contents
+	Stored      int64    // bytes of the archives
+	Elapsed     time.Duration
+	Differences int64    // that a validation has found
+	Unproven    []string // what a validation could not look at, a line each
+	Left        []error  // what could not be taken back, each with the command that does it
+	Err         error
 }
 
 // Summary counts a run.
 type Summary struct {
 	Migrated, Kept, Failed, Skipped int
-	Planned                         int // dry run only
-	Listed                          int // on the list at the start; not in a dry run
+	Validated                       int
+	Proven                          []snapshot.Snapshot // those that were validated
+	Planned                         int                 // dry run only
+	Listed                          int                 // on the list at the start; not in a dry run
 	Plain, Stored                   int64
 	Left                            int   // things that stay behind
 	Retries                         int64 // repeated AWS calls; filled in by who holds the session
@@ -142,6 +150,7 @@ type BatchError struct {
 	Failed, Total int
 	Left          int
 	Errs          []error
+	Things        string // what was worked on; "": snapshots
 }
 
 func (e *BatchError) Error() string {
@@ -150,7 +159,7 @@ func (e *BatchError) Error() string {
 	}
 	for _, err := range e.Errs {
 		if !errors.Is(err, catalog.ErrClaimed) {
-			return fmt.Sprintf("%d of %d snapshots failed", e.Failed, e.Total)
+			return fmt.Sprintf("%d of %d %s failed", e.Failed, e.Total, cmp.Or(e.Things, "snapshots"))
 		}
 	}
 	return fmt.Sprintf("%d of %d snapshots are claimed elsewhere", e.Failed, e.Total)

@@ -148,7 +148,13 @@ type sweep struct {
 // all goes by kinds: what is mounted holds a loop device, that the volume; and
 // while the claim is that run's, nobody else can have begun an upload.
 func (w *sweep) all(ctx context.Context) {
-	if n := len(w.f.Open()); n > 0 { // EC2 may let one wait
+	n := 0
+	for _, i := range w.f.Open() {
+		if i.Entry().Fields["kept"] == "" {
+			n++
+		}
+	}
+	if n > 0 { // EC2 may let one wait
 		w.Log.Info("taking away what an earlier run left", "run", w.run.Header.Run, "things", n)
 	}
 	for _, phase := range []struct {

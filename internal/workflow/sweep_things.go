@@ -25,7 +25,7 @@ func (w *sweep) mount(ctx context.Context, _ *runstate.Intent, e runstate.Entry)
 		if err != nil || there {
 			return Found, err
 		}
-		return Removed, nil
+		return Removed, r.RemoveFolder()
 	}
 	return Removed, r.Remove(ctx)
 }
@@ -46,6 +46,9 @@ func (w *sweep) here(e runstate.Entry) error {
 }
 
 func (w *sweep) volume(ctx context.Context, i *runstate.Intent, e runstate.Entry) (Fate, error) {
+	if e.Fields["kept"] != "" {
+		return w.keptVolume(ctx, e)
+	}
 	if err := w.here(e); err != nil {
 		return Left, err
 	}

@@ -15,7 +15,10 @@ type treeRows struct{ out *layout.EntriesWriter }
 
 func (r treeRows) Frame(f codec.Frame) error { return r.out.Frame(f) }
 
-func (r treeRows) Entry(t *archive.TreeRow) error {
+func (r treeRows) Entry(t *archive.TreeRow) error { return r.out.Entry(entryOf(t)) }
+
+// entryOf is an entry as the entries object has it.
+func entryOf(t *archive.TreeRow) layout.TreeEntry {
 	e := layout.TreeEntry{
 		Path: t.Path, Type: entryType(t), Mode: t.Mode, UID: t.UID, GID: t.GID,
 		MTime: layout.Timestamp{Sec: t.Sec, Nsec: t.Nsec},
@@ -31,7 +34,7 @@ func (r treeRows) Entry(t *archive.TreeRow) error {
 	case t.Type == filesystem.Regular:
 		e.Size, e.Sparse, e.Data = t.Size, t.Sparse, t.Stored
 	}
-	return r.out.Entry(e)
+	return e
 }
 
 func entryType(t *archive.TreeRow) layout.EntryType {

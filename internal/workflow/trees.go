@@ -33,11 +33,10 @@ func (j *job) trees(ctx context.Context) error {
 	if stands, err := j.stands(ctx, record); stands || err != nil {
 		return err
 	}
-	vol, release, err := j.volume(ctx)
+	vol, release, err := j.volume(ctx, VolumeRequest{})
 	if err != nil {
 		return err
 	}
-	defer release()
 	j.task.Stage("reading partitions")
 	table, err := partition.Read(ctx, vol)
 	if err != nil {
@@ -54,7 +53,7 @@ func (j *job) trees(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	release()
+	j.doneReading(release)
 	return record.put(ctx, layout.SnapshotRecord{
 		Archives: archives, Choice: j.choice(), Geometry: d.geometry, Skipped: d.skipped,
 	})
@@ -133,7 +132,7 @@ func (d *disk) store(ctx context.Context, release func()) ([]layout.ArchiveRecor
 	}
 	d.beforeLast(func() {
 		d.unmount(ctx)
-		release()
+		j.doneReading(release)
 	})
 	for _, t := range d.trees {
 		if err := take(t.part); err != nil {
@@ -161,38 +160,60 @@ type tree struct {
 func (d *disk) mount(ctx context.Context) error {
 	j := d.j
 	todo := d.unwritten()
-	if len(todo) == 0 {
-		return nil
-	}
-	j.task.Stage("mounting")
-	if err := d.vol.MarkMounted(ctx, numbers(todo)); err != nil {
-		return fmt.Errorf("note on volume %s what will be mounted: %w", d.vol.ID(), err)
+	if err := d.mountThese(ctx, todo, j.m.KeepVolumes && !j.m.AndValidate); err != nil {
+		return err
 	}
 	total := d.rawSize()
 	for _, t := range todo {
-		if err := d.mountOne(ctx, t); err != nil {
+		if err := d.survey(ctx, t); err != nil {
 			return waysOn(fmt.Errorf("%s of %s: %w", spoken(t.of.Number), j.s.ID, err), t.of.Number)
 		}
 		total += t.streamSize()
 	}
-	j.task.Total(total)
+	if len(todo) > 0 {
+		j.task.Total(total)
+	}
 	return nil
 }
 
-func (d *disk) mountOne(ctx context.Context, t *tree) (err error) {
+// mountThese mounts filesystems; those that are to be kept stay mounted when they
+// are closed.
+func (d *disk) mountThese(ctx context.Context, todo []*tree, keep bool) error {
+	if len(todo) == 0 {
+		return nil
+	}
+	d.j.task.Stage("mounting")
+	if err := d.vol.MarkMounted(ctx, numbers(todo)); err != nil {
+		return fmt.Errorf("note on volume %s what will be mounted: %w", d.vol.ID(), err)
+	}
+	for _, t := range todo {
+		if err := d.mountOne(ctx, t, keep); err != nil {
+			return waysOn(fmt.Errorf("%s of %s: %w", spoken(t.of.Number), d.j.s.ID, err), t.of.Number)
+		}
+	}
+	return nil
+}
+
+func (d *disk) mountOne(ctx context.Context, t *tree, keep bool) (err error) {
 	j, m := d.j, d.j.m
 	t.mount, err = filesystem.Open(ctx, filesystem.MountRequest{
 		Device: d.vol.Device(), Offset: t.of.Start, Size: t.of.Length,
 		Type: t.of.Content.Type, UUID: t.of.Content.UUID,
 		Folder: mountFolder(m.Mounts.Folder, j.s.ID, t.of.Number),
-		Plain:  m.Mounts.Plain || m.KeepVolumes, Keep: m.KeepVolumes, State: m.State,
+		Plain:  m.Mounts.Plain || keep, Keep: keep, State: m.State,
 	})
 	if err != nil {
 		j.mounts = true
 		return err
 	}
-	j.task.Stage("counting files" + spaced(t.name.Partition))
 	t.files = &filesystem.Tree{Root: t.mount.Root(), Subvolumes: t.of.Content.Type == "btrfs", Stall: treeStall}
+	return nil
+}
+
+// survey finds out how much is in a tree.
+func (d *disk) survey(ctx context.Context, t *tree) (err error) {
+	j, m := d.j, d.j.m
+	j.task.Stage("counting files" + spaced(t.name.Partition))
 	if t.survey, err = t.files.Survey(ctx); err != nil {
 		return err
 	}

@@ -2,11 +2,15 @@ package workflow
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"time"
 
+	"snap-to-s3/internal/encrypt"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
@@ -21,6 +25,26 @@ type upload struct {
 	entries objstore.Writer
 	rows    *layout.EntriesWriter
 	undo    []func(context.Context)
+	// What goes to the two objects, and what it comes to there.
+	toArchive, toEntries         io.Writer
+	storedArchive, storedEntries *counted
+	sealing                      []*encrypt.Encryptor // archive, entries; none without recipients
+}
+
+// counted counts what goes to an object as it is stored, and hashes it.
+type counted struct {
+	to  io.Writer
+	n   int64
+	sum hash.Hash // nil: not wanted
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.to.Write(p)
+	c.n += int64(n)
+	if c.sum != nil {
+		c.sum.Write(p[:n])
+	}
+	return n, err
 }
 
 // begin opens both objects.
@@ -40,8 +64,39 @@ func (j *job) begin(ctx context.Context, p *part) (_ *upload, err error) {
 	}
 	h := p.header
 	h.Kind, h.Archive, h.Snapshot, h.Run, h.Codec = p.name.Kind, p.key(), j.s.ID, j.m.Run, j.m.Codec.Name()
-	u.rows = layout.NewEntriesWriter(u.entries, h)
+	u.storedArchive, u.storedEntries = &counted{to: u.archive}, &counted{to: u.entries, sum: sha256.New()}
+	if u.toArchive, err = u.seal(ctx, u.storedArchive); err != nil {
+		return nil, err
+	}
+	if u.toEntries, err = u.seal(ctx, u.storedEntries); err != nil {
+		return nil, err
+	}
+	u.rows = layout.NewEntriesWriter(u.toEntries, h)
 	return u, nil
+}
+
+// seal encrypts what goes to w where there are recipients.
+func (u *upload) seal(ctx context.Context, w io.Writer) (io.Writer, error) {
+	m := u.j.m
+	if len(m.Recipients) == 0 {
+		return w, nil
+	}
+	e, err := m.GPG.Encrypt(ctx, w, m.Recipients)
+	if err != nil {
+		return nil, err
+	}
+	u.sealing = append(u.sealing, e)
+	return e, nil
+}
+
+// finishSealing ends what is encrypted: only then is it whole.
+func (u *upload) finishSealing() error {
+	for _, e := range u.sealing {
+		if err := e.Close(); err != nil {
+			return fmt.Errorf("encrypt %s: %w", u.p.key(), err)
+		}
+	}
+	return nil
 }
 
 // create starts one object, with its intent in the state file first.
@@ -95,6 +150,12 @@ func removeCommand(err error) string {
 func (u *upload) abort(ctx context.Context) {
 	clean, cancel := u.j.m.cleanup(ctx)
 	defer cancel()
+	for _, e := range u.sealing {
+		if err := e.Abort(); err != nil {
+			u.j.log.Debug("the encryption was given up", "key", u.p.key(), "err", err)
+		}
+	}
+	u.sealing = nil
 	for _, undo := range u.undo {
 		undo(clean)
 	}
@@ -116,7 +177,7 @@ func (u *upload) finishRows(w written) error {
 		return fmt.Errorf("the entries of %s tell of %d bytes with digest %s, the archive has %d bytes with %s: a fault of this program or of this machine's memory",
 			key, end.StoredSize, end.Digest, w.stored, digest)
 	}
-	return nil
+	return u.finishSealing()
 }
 
 // commit makes archive, entries and archive record visible, in that order.
@@ -127,8 +188,8 @@ func (u *upload) commit(ctx context.Context, w written) (*layout.ArchiveRecord, 
 	if err != nil {
 		return nil, err
 	}
-	if info.Size != w.stored {
-		return nil, u.unfinished(fmt.Errorf("the store says that it has %d bytes of %d", info.Size, w.stored))
+	if info.Size != u.storedArchive.n {
+		return nil, u.unfinished(fmt.Errorf("the store says that it has %d bytes of %d", info.Size, u.storedArchive.n))
 	}
 	j.m.Report.Object(ObjectResult{j.s.ID, j.m.Bucket, info, w.plain, RoleArchive})
 	einfo, err := u.entries.Commit(ctx)
@@ -136,7 +197,7 @@ func (u *upload) commit(ctx context.Context, w written) (*layout.ArchiveRecord, 
 		return nil, u.unfinished(err)
 	}
 	j.m.Report.Object(ObjectResult{j.s.ID, j.m.Bucket, einfo, 0, RoleEntries})
-	rec := j.archiveRecord(p, w, info, u.rows)
+	rec := j.archiveRecord(u, w, info)
 	key := p.name.ArchiveRecordKey()
 	if err := j.putRecord(ctx, key, &rec, RoleArchiveRecord, p.found.replace[key]); err != nil {
 		return nil, u.unfinished(err)

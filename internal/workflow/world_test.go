@@ -260,7 +260,7 @@ func (w *world) belongTogether(id snapshot.ID) {
 
 func (w *world) object(key string) []byte {
 	w.t.Helper()
-	r, err := w.store.Open(context.Background(), key, 0)
+	r, err := w.store.Open(context.Background(), key, objstore.Range{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -329,6 +329,8 @@ type volume struct {
 
 func (v *volume) ID() snapshot.VolumeID { return v.id }
 func (v *volume) Device() string        { return v.w.image }
+func (v *volume) Reused() bool          { return false }
+func (v *volume) Keep()                 { v.w.t.Errorf("%s was to be kept", v.id) }
 
 func (v *volume) MarkMounted(ctx context.Context, partitions string) error {
 	return v.w.points.do(ctx, "volume mark mounted", func() error {
@@ -385,6 +387,7 @@ type report struct {
 	plans         []workflow.PlanItem
 	totals        []workflow.Totals
 	parts         []workflow.PartItem
+	differences   []workflow.Difference
 }
 
 func (r *report) keep(change func()) {
@@ -402,6 +405,10 @@ func (r *report) Object(o workflow.ObjectResult) {
 
 func (r *report) Finished(s workflow.SnapshotResult) {
 	r.keep(func() { r.finished = append(r.finished, s) })
+}
+
+func (r *report) Difference(d workflow.Difference) {
+	r.keep(func() { r.differences = append(r.differences, d) })
 }
 
 func (r *report) Note(_ snapshot.ID, text string) {

@@ -11,36 +11,53 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"snap-to-s3/internal/catalog"
+	"snap-to-s3/internal/workflow"
 )
 
 const volumePage = 500 // volumes in a page of DescribeVolumes
 
-// tellOfOthers looks for volumes that earlier runs made from this snapshot and
-// names them, since they cost money. None of them is ever read: whoever kept one
-// did so in order to use it, and only a volume that was made just now is known to
-// hold what the snapshot holds.
-func (t *volume) tellOfOthers(ctx context.Context) error {
+// earlier looks for volumes that earlier runs made from a snapshot, and names them,
+// since they cost money. None of them is read, unless the request wants a kept one:
+// whoever kept it did so in order to use it, and only a volume that was made just now
+// is known to hold what the snapshot holds. It returns the one that serves, if any.
+func (v *Volumes) earlier(ctx context.Context, cancel context.CancelCauseFunc, r workflow.VolumeRequest, typ volumeType) (reused *volume, err error) {
+	t := v.newVolume(r, typ)
 	t.step("looking for earlier volumes")
-	callCtx, cancel := t.call(ctx)
-	defer cancel()
+	callCtx, done := t.call(ctx)
+	defer done()
 	found, err := t.tagged(callCtx)
 	if err != nil {
-		return explain(ctx, err, fmt.Sprintf("look for volumes of %s", t.request.Snapshot.ID))
+		return nil, explain(ctx, err, fmt.Sprintf("look for volumes of %s", r.Snapshot.ID))
 	}
 	for _, got := range found {
 		id := volumeID(awssdk.ToString(got.VolumeId))
 		tags := tagMap(got.Tags)
 		switch {
 		case got.State == types.VolumeStateDeleting, got.State == types.VolumeStateDeleted:
-		case tags[t.volumes.cfg.Tag] == kept:
-			t.log.Info("a kept volume is not read, as it may have been written to since; a new one is made, and the kept one costs money while it exists",
-				"volume", id, "state", got.State, "remove_with", t.volumes.removeCommand(id, len(got.Attachments) > 0))
+		case tags[v.cfg.Tag] != kept:
+			r.Log.Warn("another volume of this snapshot is left alone; it costs money while it exists",
+				"volume", id, "state", got.State, "reason", whose(tags[v.ownerTag()]))
+		case reused == nil && r.Reuse:
+			reused, err = v.reuse(ctx, cancel, r, typ, got)
+			if why, ok := errors.AsType[*unfitError](err); ok {
+				t.tellOfKept(got, why)
+			} else if err != nil {
+				return nil, err
+			}
+		case reused != nil:
+			t.tellOfKept(got, errors.New("another kept one serves"))
 		default:
-			t.log.Warn("another volume of this snapshot is left alone; it costs money while it exists",
-				"volume", id, "state", got.State, "reason", whose(tags[t.volumes.ownerTag()]))
+			t.tellOfKept(got, errors.New("it may have been written to since"))
 		}
 	}
-	return nil
+	return reused, nil
+}
+
+// tellOfKept says why a kept volume is not read.
+func (t *volume) tellOfKept(got types.Volume, why error) {
+	id := volumeID(awssdk.ToString(got.VolumeId))
+	t.log.Info("a kept volume is not read, and costs money while it exists",
+		"volume", id, "state", got.State, "reason", why.Error(), "remove_with", t.volumes.removeCommand(id, len(got.Attachments) > 0))
 }
 
 // whose says what an owner tag tells of the volume it is on.

@@ -233,29 +233,6 @@ func notYet(err error) error {
 	return err
 }
 
-// keep leaves the volume attached, marked so that no clean-up takes it.
-func (t *volume) keep(ctx context.Context) error {
-	v := t.volumes
-	defer func() { v.release(t.letter) }()
-	callCtx, cancel := t.call(ctx)
-	defer cancel()
-	got, err := t.look(callCtx)
-	if err == nil {
-		err = t.otherOwner(got)
-	}
-	if err == nil {
-		err = setTags(callCtx, v.client, string(t.id), map[string]string{v.cfg.Tag: kept})
-	}
-	if err == nil {
-		t.log.Info("kept volume", "volume", t.id, "device", t.device, "remove_with", t.removeCommand())
-	}
-	doing := fmt.Sprintf("mark volume %s as kept", t.id)
-	if _, ok := errors.AsType[*foreignError](err); ok {
-		return t.end(fmt.Errorf("%s: %w", doing, err))
-	}
-	return t.end(explain(ctx, err, doing))
-}
-
 // finish strikes volume and attachment from the state file.
 func (t *volume) finish() error {
 	for _, intent := range []*runstate.Intent{t.joined, t.made} {

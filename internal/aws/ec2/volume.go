@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -48,6 +50,11 @@ type volume struct {
 	stop         func()           // ends the renewal of the owner tag
 	released     atomic.Bool
 
+	// Of a volume that an earlier run kept.
+	reused    bool
+	taken     bool // the call that makes it this run's was made
+	untouched bool // and EC2 refused it
+
 	// Of a volume that another run has left; else nil.
 	guard func(types.Volume) error                                    // why it is not to be touched
 	idle  func(context.Context, types.VolumeAttachment) (bool, error) // nobody has its device
@@ -61,7 +68,15 @@ func (t *volume) ID() snapshot.VolumeID { return t.id }
 // Device implements workflow.Volume.
 func (t *volume) Device() string { return t.node }
 
-// MarkMounted implements workflow.Volume.
+// Reused implements workflow.Volume.
+func (t *volume) Reused() bool { return t.reused }
+
+// Keep implements workflow.Volume.
+func (t *volume) Keep() { t.request.Keep = true }
+
+func (v *Volumes) mountedTag() string { return v.cfg.Tag + "-mounted" }
+
+// MarkMounted implements workflow.Volume. What was mounted before stays marked.
 func (t *volume) MarkMounted(ctx context.Context, partitions string) error {
 	callCtx, cancel := t.call(ctx)
 	defer cancel()
@@ -70,10 +85,24 @@ func (t *volume) MarkMounted(ctx context.Context, partitions string) error {
 		err = t.otherOwner(got)
 	}
 	if err == nil {
-		err = setTags(callCtx, t.volumes.client, string(t.id), map[string]string{t.volumes.cfg.Tag + "-mounted": partitions})
+		key := t.volumes.mountedTag()
+		err = setTags(callCtx, t.volumes.client, string(t.id), map[string]string{key: together(tagMap(got.Tags)[key], partitions)})
 	}
 	return explain(ctx, err, fmt.Sprintf("tag volume %s as mounted", t.id))
 }
+
+// together joins two lists of partitions, "1,3".
+func together(before, now string) string {
+	all := strings.FieldsFunc(before, isComma)
+	for _, n := range strings.FieldsFunc(now, isComma) {
+		if !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+func isComma(r rune) bool { return r == ',' }
 
 // look describes the volume and keeps account of how long EC2 has not known it.
 func (t *volume) look(ctx context.Context) (types.Volume, error) {

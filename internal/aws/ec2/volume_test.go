@@ -17,6 +17,7 @@ import (
 	"snap-to-s3/internal/block"
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/runstate"
 	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/workflow"
 )
@@ -163,7 +164,7 @@ func testKeptVolumeIsNotRead(t *testing.T, attached bool) {
 	if len(left) != 1 || left[0].Attachment != "attached" || left[0].Tags[tag] != "kept" {
 		t.Fatalf("after keeping: %+v", left)
 	}
-	w.stateClosesEmpty() // what was asked for is no leftover
+	w.stateKeeps(id)
 	remove := "aws ec2 delete-volume --region us-east-1 --volume-id " + id
 	if log := w.log.String(); !strings.Contains(log, "kept volume") || !strings.Contains(log, remove) {
 		t.Errorf("the log does not say how to delete the kept volume: %s", log)
@@ -182,7 +183,9 @@ func testKeptVolumeIsNotRead(t *testing.T, attached bool) {
 	if err := second.Release(t.Context()); err != nil {
 		t.Errorf("release: %v", err)
 	}
-	w.stateClosesEmpty()
+	if left := w.state.Left(); len(left) > 0 {
+		t.Errorf("the state file keeps %+v", left)
+	}
 	if diff := cmp.Diff(before, w.alive()); diff != "" {
 		t.Errorf("the kept volume was changed (-before +after):\n%s", diff)
 	}
@@ -193,6 +196,21 @@ func testKeptVolumeIsNotRead(t *testing.T, attached bool) {
 		t.Errorf("no line says why %s is not read and how to delete it: %s", id, w.log)
 	}
 	w.sweep()
+	w.dropState()
+}
+
+// stateKeeps ends the run, and wants its state file to name the volume alone, as
+// kept, with the command that removes it.
+func (w *world) stateKeeps(id string) {
+	w.t.Helper()
+	left := w.state.Left()
+	if len(left) != 1 || left[0].Kind != runstate.KindVolume || left[0].Fields["volume"] != id || left[0].Fields["kept"] == "" ||
+		!strings.Contains(left[0].Command, "detach-volume") || !strings.Contains(left[0].Command, "delete-volume --region us-east-1 --volume-id "+id) {
+		w.t.Errorf("the state file keeps %+v, want the kept volume %s", left, id)
+	}
+	if err := w.state.Close(); err != nil {
+		w.t.Error(err)
+	}
 }
 
 // write overwrites the start of a device.

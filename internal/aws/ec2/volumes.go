@@ -77,17 +77,25 @@ func (v *Volumes) Open(ctx context.Context, cancel context.CancelCauseFunc, r wo
 	if r.Log == nil {
 		r.Log = v.cfg.Log.With("snapshot", r.Snapshot.ID)
 	}
-	t := &volume{volumes: v, reads: newWatchdog(v.cfg.Timing.ReadStall), request: r, typ: typ, log: r.Log}
+	kept, err := v.earlier(ctx, cancel, r, typ)
+	switch {
+	case err != nil:
+		return nil, err
+	case kept != nil:
+		return kept, nil
+	}
+	t := v.newVolume(r, typ)
 	if err := t.open(ctx, cancel); err != nil {
 		return nil, t.takeBack(ctx, err)
 	}
 	return t, nil
 }
 
+func (v *Volumes) newVolume(r workflow.VolumeRequest, typ volumeType) *volume {
+	return &volume{volumes: v, reads: newWatchdog(v.cfg.Timing.ReadStall), request: r, typ: typ, log: r.Log}
+}
+
 func (t *volume) open(ctx context.Context, cancel context.CancelCauseFunc) error {
-	if err := t.tellOfOthers(ctx); err != nil {
-		return err
-	}
 	if err := t.create(ctx); err != nil {
 		return err
 	}

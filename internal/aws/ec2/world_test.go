@@ -69,6 +69,12 @@ func newWorld(t *testing.T, cfg awssim.Config) *world {
 func newImpatientWorld(t *testing.T, cfg awssim.Config, stall time.Duration) *world {
 	t.Helper()
 	t.Parallel()
+	return newSerialWorld(t, cfg, stall)
+}
+
+// newSerialWorld is newImpatientWorld for a test that waits for no other.
+func newSerialWorld(t *testing.T, cfg awssim.Config, stall time.Duration) *world {
+	t.Helper()
 	w := &world{t: t, timing: quick(), log: &lockedBuffer{}, stateDir: t.TempDir()}
 	cfg.Dir = t.TempDir()
 	var err error

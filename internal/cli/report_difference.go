@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"sync"
+	"unicode/utf8"
+
+	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/workflow"
+)
+
+// mostShown is how many differences of a snapshot are log lines; --output json has
+// all of them.
+const mostShown = 20
+
+// firstDifferences counts the differences that a person is shown of each snapshot.
+// The zero value is ready.
+type firstDifferences struct {
+	mu    sync.Mutex
+	shown map[snapshot.ID]int
+}
+
+// next tells whether one more is shown, and whether it is the first that is not.
+func (f *firstDifferences) next(id snapshot.ID) (show, enough bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shown == nil {
+		f.shown = map[snapshot.ID]int{}
+	}
+	f.shown[id]++
+	return f.shown[id] <= mostShown, f.shown[id] == mostShown+1
+}
+
+// Difference implements workflow.Reporter.
+func (r *textReport) Difference(d workflow.Difference) {
+	show, enough := r.shown.next(d.Snapshot)
+	switch {
+	case show:
+		r.log.Error("difference", "snapshot", string(d.Snapshot), "what", d.String())
+	case enough:
+		r.log.Error("there are more differences; --output json lists all", "snapshot", string(d.Snapshot))
+	}
+}
+
+// Proven implements report.
+func (r *textReport) Proven(all []provenItem, unknown []string) {
+	var free, held int
+	var monthly cost.Money
+	for _, p := range all {
+		if len(p.Holds) > 0 {
+			held++
+			continue
+		}
+		free++
+		monthly = monthly.Plus(p.Monthly)
+	}
+	if free > 0 {
+		bill := ""
+		if monthly > 0 {
+			bill = "; EBS bills up to " + monthly.String() + " a month for that"
+		}
+		r.say("proven, and nothing is known to hold %s%s:", plural(free, "snapshot"), bill)
+		for _, p := range all {
+			if len(p.Holds) == 0 {
+				r.say("  %s", p.Command)
+			}
+		}
+	}
+	if held > 0 {
+		r.say("proven, and held:")
+		for _, p := range all {
+			if len(p.Holds) > 0 {
+				r.say("  %s  %s", p.Snapshot.ID, ui.Visible(spokenHolds(p.Holds)))
+			}
+		}
+	}
+	for _, text := range unknown {
+		r.say("not looked at: %s", ui.Visible(text))
+	}
+}
+
+type jsonDifference struct {
+	jsonHead
+	Snapshot  snapshot.ID      `json:"snapshot,omitempty"`
+	Key       string           `json:"key"`
+	Partition int              `json:"partition,omitempty"`
+	Between   workflow.Between `json:"between"`
+	Kind      string           `json:"kind"`
+	Path      *string          `json:"path,omitempty"`
+	PathBytes []byte           `json:"path_b64,omitempty"`
+	Offset    *int64           `json:"offset,omitempty"`
+	Length    int64            `json:"length,omitempty"`
+	Want      string           `json:"want,omitempty"`
+	Got       string           `json:"got,omitempty"`
+}
+
+func differenceOf(d workflow.Difference) jsonDifference {
+	j := jsonDifference{
+		jsonHead: head("difference"), Snapshot: d.Snapshot, Key: d.Key, Partition: int(d.Part), Between: d.Between,
+		Kind: d.Kind, Length: d.Len, Want: d.Want, Got: d.Got,
+	}
+	if d.HasPath {
+		path := d.Path
+		if path == "" {
+			path = "."
+		}
+		if utf8.ValidString(path) {
+			j.Path = &path
+		} else {
+			j.PathBytes = []byte(path)
+		}
+	}
+	if d.Len > 0 {
+		j.Offset = &d.Off
+	}
+	return j
+}
+
+// Difference implements workflow.Reporter.
+func (r *jsonReport) Difference(d workflow.Difference) { r.line(differenceOf(d)) }
+
+type jsonHold struct {
+	Kind workflow.HoldKind `json:"kind"`
+	By   string            `json:"by"`
+}
+
+type jsonProven struct {
+	jsonHead
+	Snapshot snapshot.ID `json:"snapshot"`
+	Holds    []jsonHold  `json:"holds,omitempty"`
+	Monthly  cost.Money  `json:"monthly_at_most,omitempty"`
+	Command  string      `json:"delete_with"`
+}
+
+// Proven implements report.
+func (r *jsonReport) Proven(all []provenItem, unknown []string) {
+	for _, p := range all {
+		var holds []jsonHold
+		for _, h := range p.Holds {
+			holds = append(holds, jsonHold(h))
+		}
+		r.line(jsonProven{head("proven"), p.Snapshot.ID, holds, p.Monthly, p.Command})
+	}
+	for _, text := range unknown {
+		r.line(jsonNote{jsonHead: head("note"), Text: "not looked at: " + text})
+	}
+}

@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// newValidate is the verb validate; run does it.
+func newValidate(env Env, run func(context.Context, Env, MigrateOptions) error) *cobra.Command {
+	var f migrateFlags
+	cmd := &cobra.Command{
+		Use:   "validate --bucket NAME (--all | --one | SNAPSHOT...) [FLAGS]",
+		Short: "Prove that archives are what their snapshots hold",
+		Long: `Read the archives of snapshots back from the bucket, in full, and the snapshots
+again from new volumes, both at the same time, and compare them: every block of
+an image; of files type, mode, owner, time, size, contents, link targets, hard
+links, device numbers, extended attributes, ACLs and holes. Then the tag
+snap-to-s3 goes from "migrated" to "validated", and the last lines say which
+snapshots may now be deleted. Nothing is deleted here.
+
+The archives are found whatever their compression and encryption are. Those that
+the predecessor has left are compared in what they can hold, and what could not
+be proven is said. A volume that migrate was to keep (--keep-temp-volumes) is
+read again, and deleted after it went well.
+
+A difference is named by its path or offset, and makes the exit status 3. To
+validate as part of a migration: migrate --validate.`,
+		Example: `  # All snapshots that are tagged snap-to-s3=migrated
+  snap-to-s3 validate --all --bucket backups.example.com
+
+  # Two by name, whatever their tags say
+  snap-to-s3 validate --bucket backups.example.com \
+      snap-0123456789abcdef0 snap-0fedcba9876543210
+
+  # An encrypted one, with the private key elsewhere: there, print the key ...
+  aws s3 cp "s3://backups.example.com/vol-.../... snap-....1.tar.zstd.gpg" - |
+      head -c 524288 | gpg --decrypt --show-session-key >/dev/null
+  # ... and here, use it
+  snap-to-s3 validate --bucket backups.example.com snap-0123456789abcdef0 \
+      --gpg-session-key-file keys.txt
+
+  # As the predecessor was called
+  snap-to-s3 --validate --all --bucket backups.example.com`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := f.options(args)
+			if err != nil {
+				return err
+			}
+			o.ValidateOnly = true
+			return run(cmd.Context(), env, o)
+		},
+		DisableFlagsInUseLine: true,
+		Annotations:           exitStatus(exitDone, exitFailed, exitUsage, exitDifferent, exitClaimed, exitInterrupted),
+	}
+	f.defineValidate(cmd)
+	return cmd
+}
+
+// defineValidate defines the flags of validate. Those that only a migration needs
+// are taken too, and not shown: the predecessor took them, and scripts give them.
+func (f *migrateFlags) defineValidate(cmd *cobra.Command) {
+	f.storageClass = "STANDARD"
+	f.which(cmd, "migrated")
+	group(cmd, "Where the archives are", func(s *pflag.FlagSet) {
+		s.StringVar(&f.bucket, "bucket", "", "`NAME` of the bucket; required")
+		s.StringVar(&f.region, "region", "", "AWS `REGION` of the snapshots (default: this instance's)")
+		s.StringVar(&f.endpointURL, "endpoint-url", "", "`URL` of another store that speaks S3")
+		s.StringVar(&f.compression, "compression", "zstd", "`NAME` of the compression that is meant, where a snapshot has archives in both")
+	})
+	group(cmd, "Encryption", func(s *pflag.FlagSet) { f.sessionKeys.define(s) })
+	group(cmd, "How", func(s *pflag.FlagSet) {
+		countVar(s, &f.jobs, "jobs", limits{1, maxJobs}, "`N` snapshots at once")
+		s.StringVar(&f.volumeType, "volume-type", "gp3", "`TYPE` of the temporary volumes: "+words(volumeTypes()))
+		s.StringVar(&f.mountPoint, "mount-point", "/mnt", "`FOLDER` for mounts of kept volumes, and on kernels before 5.2 for all")
+		s.BoolVar(&f.keepVolumes, "keep-temp-volumes", false, "leave the temporary volumes attached and mounted, and pay for them")
+		s.BoolVar(&f.failFast, "fail-fast", false, "stop at the first snapshot that fails or differs")
+		s.StringVar(&f.timeout, "timeout", "", "stop after `DURATION` (90m, 6h, 2d), give back what is under way, and fail; a rerun goes on")
+	})
+	group(cmd, "Taken and not needed", func(s *pflag.FlagSet) {
+		s.BoolVar(&f.dd, "dd", false, "")
+		levelVar(s, &f.level, "compression-level", 1, "")
+		countVar(s, &f.streams, "upload-streams", limits{1, maxStreams}, "")
+		s.StringVar(&f.sse, "sse", "", "")
+		s.Lookup("sse").NoOptDefVal = "AES256"
+		s.StringVar(&f.sseKMSKey, "sse-kms-key-id", "", "")
+		s.StringArrayVar(&f.recipients, "gpg-recipient", nil, "")
+		s.VisitAll(func(flag *pflag.Flag) { flag.Hidden = true })
+	})
+	f.printed(cmd)
+}
