@@ -14,7 +14,8 @@ Of each archive there are in OUT, N being 1, 2 …:
   N.object    the archive
   N.key       the key under which it stood in the bucket
   N.metadata  its metadata, as JSON: aws s3api put-object takes file://N.metadata
-SOURCE is not changed. What fails leaves nothing behind, in OUT neither.
+SOURCE is not changed; a filesystem on it that was not unmounted is refused. What
+fails leaves nothing behind, in OUT neither.
 
   --volume ID          of the snapshot (default: vol-0123456789abcdef0)
   --snapshot ID        (default: snap-0123456789abcdef0)

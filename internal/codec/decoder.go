@@ -14,7 +14,7 @@ import (
 // frame and is not safe for concurrent use: one for each worker.
 type Decoder struct {
 	name string
-	lz4  *lz4.Reader
+	lz4  *lz4.Reader // for frames that are not as ours; made when one comes
 	src  *bytes.Reader
 	zstd *zstd.Decoder
 }
@@ -26,7 +26,6 @@ func NewDecoder(name string) (*Decoder, error) {
 	}
 	d := &Decoder{name: name, src: bytes.NewReader(nil)}
 	if name == "lz4" {
-		d.lz4 = lz4.NewReader(d.src)
 		return d, nil
 	}
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
@@ -51,7 +50,7 @@ func (d *Decoder) DecodeFrame(dst, src []byte) error {
 }
 
 func (d *Decoder) decode(dst, src []byte) (int, error) {
-	if d.lz4 == nil {
+	if d.zstd != nil {
 		// A frame says how long its content is, so that more than dst holds is refused
 		// before it is made.
 		var h zstd.Header
@@ -66,6 +65,12 @@ func (d *Decoder) decode(dst, src []byte) (int, error) {
 			err = errors.New("more came out than the frame says")
 		}
 		return len(out), err
+	}
+	if block, raw, ours := lz4Block(src, len(dst)); ours {
+		return len(dst), decodeLZ4Block(dst, src, block, raw)
+	}
+	if d.lz4 == nil {
+		d.lz4 = lz4.NewReader(d.src)
 	}
 	d.src.Reset(src)
 	d.lz4.Reset(d.src)

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/pierrec/lz4/v4"
+
 	"snap-to-s3/internal/codec"
 )
 
@@ -70,5 +72,33 @@ func TestDecodeFrame(t *testing.T) {
 				t.Errorf("after errors the decoder does not go on: %v", err)
 			}
 		})
+	}
+}
+
+// Frames of other programs have other headers, and several blocks.
+func TestDecodeForeignFrame(t *testing.T) {
+	t.Parallel()
+	plain := bytes.Repeat([]byte("the quick brown fox "), 50_000)
+	var frame bytes.Buffer
+	w := lz4.NewWriter(&frame)
+	if err := w.Apply(lz4.BlockSizeOption(lz4.Block64Kb)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, err := codec.NewDecoder("lz4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for range 2 {
+		got := make([]byte, len(plain))
+		if err := d.DecodeFrame(got, frame.Bytes()); err != nil || !bytes.Equal(got, plain) {
+			t.Errorf("%v, equal: %t", err, bytes.Equal(got, plain))
+		}
 	}
 }

@@ -1,7 +1,10 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/pierrec/lz4/v4"
@@ -79,4 +82,38 @@ func fastBlock(c *fastMatcher) func(dst, src []byte) []byte {
 		n := c.compress(dst[len(dst):cap(dst)], src)
 		return dst[:len(dst)+n]
 	}
+}
+
+// lz4Block finds the one block of a frame that AppendFrame has made for a content
+// of n bytes. Other frames are as good; they take another decoder.
+func lz4Block(frame []byte, n int) (block []byte, raw, ours bool) {
+	head := appendLZ4Header(make([]byte, 0, lz4HeaderSize), n)
+	if n == 0 || len(frame) < lz4FrameExtra || !bytes.Equal(frame[:lz4HeaderSize], head) {
+		return nil, false, false
+	}
+	size := binary.LittleEndian.Uint32(frame[lz4HeaderSize:])
+	block = frame[lz4HeaderSize+4 : len(frame)-8]
+	if int64(size&^lz4RawBlock) != int64(len(block)) || binary.LittleEndian.Uint32(frame[len(frame)-8:]) != 0 {
+		return nil, false, false
+	}
+	return block, size&lz4RawBlock != 0, true
+}
+
+// decodeLZ4Block decodes the block of a frame of ours into dst, and holds it to the
+// frame's checksum.
+func decodeLZ4Block(dst, frame, block []byte, raw bool) error {
+	if raw {
+		if len(block) != len(dst) {
+			return fmt.Errorf("a block of %d bytes as they are for %d", len(block), len(dst))
+		}
+		copy(dst, block)
+	} else if n, err := lz4.UncompressBlock(block, dst); err != nil {
+		return err
+	} else if n != len(dst) {
+		return fmt.Errorf("a block of %d bytes for %d", n, len(dst))
+	}
+	if xxh32(dst) != binary.LittleEndian.Uint32(frame[len(frame)-4:]) {
+		return errors.New("the checksum of its contents is wrong")
+	}
+	return nil
 }

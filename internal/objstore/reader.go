@@ -15,7 +15,7 @@ import (
 // ReadOptions says how NewReader reads. The zero value is the whole object.
 type ReadOptions struct {
 	Streams int   // ranges in flight; 0: 4
-	Chunk   int64 // bytes of one range; 0: 8 MiB
+	Chunk   int64 // bytes of one range; 0: 4 MiB
 	Off     int64 // the first byte that is read
 	Len     int64 // bytes that are read; 0: to the object's end
 
@@ -30,7 +30,7 @@ type ReadOptions struct {
 
 const (
 	readStreams = 4
-	readChunk   = 8 * mib
+	readChunk   = 4 * mib
 	readTries   = 6
 	readBackoff = 500 * time.Millisecond
 	maxDoubling = 6
