@@ -14,6 +14,8 @@ import (
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 
@@ -24,6 +26,8 @@ import (
 // CLI takes it: environment, profile, instance role.
 type Options struct {
 	Region     string
+	Profile    string // of the shared configuration files
+	RoleARN    string // a role that is assumed with the credentials found
 	S3Endpoint string // URL of another S3; S3 clients take it from the Session
 	Log        *slog.Logger
 
@@ -75,6 +79,9 @@ func Load(ctx context.Context, o Options) (*Session, error) {
 	if o.Region != "" {
 		load = append(load, config.WithRegion(o.Region))
 	}
+	if o.Profile != "" {
+		load = append(load, config.WithSharedConfigProfile(o.Profile))
+	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, hint.Wrap(&explained{"read the AWS configuration: " + strconvNoise.ReplaceAllString(redact(err.Error()), ""), err},
@@ -96,7 +103,21 @@ func Load(ctx context.Context, o Options) (*Session, error) {
 	if !IsRegion(s.Config.Region) {
 		return nil, hint.Wrap(fmt.Errorf("%q is not the name of a region", s.Config.Region), hintRegion)
 	}
+	if o.RoleARN != "" {
+		s.Config.Credentials = awssdk.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(s.Config), o.RoleARN,
+			func(r *stscreds.AssumeRoleOptions) { r.RoleSessionName = "snap-to-s3" }))
+	}
 	return s, nil
+}
+
+// AccountID is the account that the credentials say they are of; empty where
+// they do not say: those of a user, in most cases.
+func (s *Session) AccountID(ctx context.Context) (string, error) {
+	c, err := s.Config.Credentials.Retrieve(ctx)
+	if err != nil {
+		return "", Explain(err, "get credentials for AWS")
+	}
+	return c.AccountID, nil
 }
 
 // strconvNoise is what Go's parsers put before what they found.

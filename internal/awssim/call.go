@@ -13,7 +13,7 @@ import (
 // call is one request on its way through the simulator. The core fills it
 // before a handler sees it.
 type call struct {
-	Service string // "ec2", "s3" or "imds"
+	Service string // "ec2", "ebs", "s3" or "imds"
 	Action  string // as in the service's API reference: "CreateTags", "PutObject"
 
 	req       *http.Request
@@ -26,10 +26,11 @@ type call struct {
 	principal principal // who signed
 	body      io.Reader // S3's payload, decoded; a wrong hash or trailer is an *apiError at its end
 	s3        s3Call
+	ebs       ebsCall
 }
 
 // apiError is an error as AWS answers it. Detail holds further elements of an
-// S3 error body in order.
+// S3 error body in order, or members of one of EBS.
 type apiError struct {
 	Status  int
 	Code    string

@@ -87,9 +87,13 @@ func (s *Server) KMSDenied(action, keyID string) *Error {
 	return &Error{Status: e.Status, Code: e.Code, Message: e.Message}
 }
 
-// throttled is each service's own way to say "slow down".
-func throttled(service string) *apiError {
-	if service == "ec2" {
+// throttled is each service's own way to say "slow down" to the n-th call of an
+// action.
+func throttled(service string, n int) *apiError {
+	switch service {
+	case "ebs":
+		return ebsThrottled(n)
+	case "ec2":
 		return &apiError{Status: http.StatusServiceUnavailable, Code: "RequestLimitExceeded", Message: "Request limit exceeded."}
 	}
 	return &apiError{Status: http.StatusServiceUnavailable, Code: "SlowDown", Message: "Please reduce your request rate."}

@@ -67,6 +67,9 @@ func accessDenied(c *call, action, resource, why string) *apiError {
 				". Encoded authorization failure message: " + strings.Repeat(base64.RawURLEncoding.EncodeToString(sum[:]), 6),
 		}
 	}
+	if c.Service == "ebs" {
+		return &apiError{Status: http.StatusForbidden, Code: "AccessDeniedException", Message: text}
+	}
 	text = strings.Replace(text, resource, `"`+resource+`"`, 1)
 	return &apiError{Status: http.StatusForbidden, Code: "AccessDenied", Message: text}
 }

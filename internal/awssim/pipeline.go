@@ -25,12 +25,12 @@ type exchange struct {
 	fault Fault
 }
 
-// serveAPI takes a call of EC2 or S3 through all checks, in AWS's order.
+// serveAPI takes a call of EC2, EBS or S3 through all checks, in AWS's order.
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	c := &call{req: r, now: s.clock.time(), Service: serviceOf(r)}
 	n := s.requests.n.Add(1)
 	c.requestID = fmt.Sprintf("AWSSIM%010X", n)
-	if c.Service == "ec2" {
+	if c.Service != "s3" {
 		c.requestID = fmt.Sprintf("00000000-0000-4000-8000-%012x", n)
 	}
 	w.Header().Set("Date", httpDate(c.now))
@@ -52,7 +52,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		s.cut(x, "hang")
 	case x.fault.Throttle, !s.quotas.take(c.Service, c.Action):
 		x.line.Fault = "throttle"
-		s.finish(x, nil, throttled(c.Service))
+		s.finish(x, nil, throttled(c.Service, x.line.N))
 		return
 	case x.fault.Before != nil:
 		x.line.Fault = "before"
@@ -97,10 +97,16 @@ func (s *Server) cut(x *exchange, how string) {
 
 // admit finds out what a call is, who sent it and whether he may.
 func (s *Server) admit(x *exchange) *apiError {
-	if x.Service == "ec2" {
+	switch x.Service {
+	case "ec2":
 		return s.admitEC2(x.call)
+	case "ebs":
+		return s.admitEBS(x.call)
+	case "sts":
+		return s.admitSTS(x.call)
+	default:
+		return s.admitS3(x.call)
 	}
-	return s.admitS3(x.call)
 }
 
 func (s *Server) admitEC2(c *call) *apiError {
@@ -128,8 +134,13 @@ func (s *Server) admitEC2(c *call) *apiError {
 
 // handle runs the service's handler and makes its answer ready to send.
 func (s *Server) handle(c *call) (*response, *apiError) {
-	if c.Service == "s3" {
+	switch c.Service {
+	case "s3":
 		return c.s3.route.run(c)
+	case "ebs":
+		return s.serveEBS(c)
+	case "sts":
+		return s.serveSTS(c)
 	}
 	body, e := s.serveEC2(c)
 	if e != nil {
@@ -164,9 +175,14 @@ func (s *Server) finish(x *exchange, resp *response, e *apiError) {
 }
 
 func errorResponse(c *call, e *apiError) *response {
-	marshal := s3ErrorBody
-	if c.Service == "ec2" {
+	marshal, kind := s3ErrorBody, "application/xml"
+	switch c.Service {
+	case "ec2":
 		marshal = ec2ErrorBody
+	case "ebs":
+		marshal, kind = ebsErrorBody, ebsContent
+	case "sts":
+		marshal, kind = stsErrorBody, "text/xml"
 	}
 	text, err := marshal(c, e)
 	if err != nil {
@@ -176,7 +192,10 @@ func errorResponse(c *call, e *apiError) *response {
 	for name, values := range e.Header {
 		resp.header[name] = values
 	}
-	resp.header.Set("Content-Type", "application/xml")
+	resp.header.Set("Content-Type", kind)
+	if c.Service == "ebs" {
+		resp.header.Set("X-Amzn-Errortype", e.Code)
+	}
 	return resp
 }
 
@@ -199,7 +218,7 @@ func (s *Server) send(x *exchange, resp *response) error {
 		h.Set("Server", "AmazonS3")
 	} else {
 		h.Set("X-Amzn-Requestid", x.requestID)
-		h.Set("Server", "AmazonEC2")
+		h.Set("Server", map[string]string{"ec2": "AmazonEC2", "ebs": "Server"}[x.Service])
 	}
 	if resp.body != nil {
 		defer resp.body.Close()
@@ -249,7 +268,7 @@ func (s *Server) sendSlowly(x *exchange, resp *response) error {
 
 // serviceOf tells whom a call is for: by the signature's scope, else by its shape.
 func serviceOf(r *http.Request) string {
-	if a, err := parseAuthorization(r.Header.Get("Authorization")); err == nil && (a.service == "ec2" || a.service == "s3") {
+	if a, err := parseAuthorization(r.Header.Get("Authorization")); err == nil && (a.service == "ec2" || a.service == "s3" || a.service == "ebs" || a.service == "sts") {
 		return a.service
 	}
 	if r.Method == http.MethodPost && r.URL.Path == "/" && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
@@ -269,6 +288,10 @@ func (s *Server) lineOf(c *call) Call {
 		if c.Action == "UploadPart" {
 			line.Part, _ = strconv.Atoi(c.s3.query.Get("partNumber")) // what is no number is refused later
 		}
+		return line
+	}
+	if c.Service == "ebs" {
+		line.Target = c.ebs.snapshot
 		return line
 	}
 	for _, name := range []string{"ResourceId.1", "VolumeId", "VolumeId.1", "SnapshotId", "SnapshotId.1", "InstanceId", "InstanceId.1"} {

@@ -1,5 +1,5 @@
-// Package awssim is the sandbox's AWS: EC2, S3 and the instance metadata
-// service on loopback, strict where AWS is strict, with faults to order. It owns
+// Package awssim is the sandbox's AWS: EC2, the lists of the EBS direct APIs, S3 and
+// the instance metadata service on loopback, strict where AWS is strict, with faults to order. It owns
 // what AWS would hold (snapshots, volumes, buckets, tags, keys, credentials)
 // and tells what was left behind when it is closed. It shares no code with the
 // programs that it tests, imports the standard library only, and refuses what
@@ -30,7 +30,7 @@ type Config struct {
 	Naming     string // how attached devices appear: "nvme" (default) or "xvd"
 	Loop       bool   // attach by loop device; needs root
 
-	Latency     time.Duration // added to every EC2 and S3 call
+	Latency     time.Duration // added to every EC2, EBS and S3 call
 	MinPartSize int64         // bytes of a part that is not the last; default 5 MiB
 	// IgnoreConditionals plays a store that does not know If-Match and
 	// If-None-Match on writes. A Bucket can be set so by itself.
@@ -41,6 +41,7 @@ type Config struct {
 	RoleLife time.Duration // of the role's credentials; default 6 h
 
 	EC2 EC2Config // timings and limits of EC2
+	EBS EBSConfig // how the EBS direct APIs list blocks
 	Log *slog.Logger
 }
 
@@ -82,6 +83,7 @@ type Server struct {
 	requests requestCounter
 	clock    clock
 	creds    credentials
+	roles    roleList
 	iam      policy
 	keys     keyring
 	faults   faultHook
@@ -160,7 +162,9 @@ func (s *Server) Env() []string {
 		"AWS_SECRET_ACCESS_KEY=" + staticSecret,
 		"AWS_REGION=" + s.cfg.Region,
 		"AWS_ENDPOINT_URL_EC2=" + s.Endpoint(),
+		"AWS_ENDPOINT_URL_EBS=" + s.Endpoint(),
 		"AWS_ENDPOINT_URL_S3=" + s.Endpoint(),
+		"AWS_ENDPOINT_URL_STS=" + s.Endpoint(),
 		"AWS_EC2_METADATA_SERVICE_ENDPOINT=" + s.MetadataEndpoint(),
 		"SNAP_TO_S3_DEV_ROOT=" + s.devRoot(),
 		"SNAP_TO_S3_SYS_ROOT=" + s.sysRoot(),

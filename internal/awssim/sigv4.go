@@ -71,8 +71,11 @@ func parseAuthorization(header string) (authorization, error) {
 // principal. Its errors are those of the call's service.
 func (s *Server) verify(c *call, payloadHash string) *apiError {
 	refuse := s3AuthError
-	if c.Service == "ec2" {
+	switch c.Service {
+	case "ec2":
 		refuse = ec2AuthError
+	case "ebs":
+		refuse = ebsAuthError
 	}
 	header := c.req.Header.Get("Authorization")
 	if header == "" {

@@ -33,8 +33,9 @@ type SnapshotSpec struct {
 	Encrypted    bool
 	KMSKeyID     string // default for an encrypted one: the account's EBS key
 	Archived     bool
-	FullSize     int64  // default: the image's blocks that are not all zero; negative: not told
-	OwnerID      string // default: this account. Others' are public.
+	FullSize     int64    // default: the image's blocks that are not all zero; negative: not told
+	OwnerID      string   // default: this account. Others' are public.
+	SharedWith   []string // accounts, or "all": who may make volumes of this account's
 	// AbsentNoise fills blocks of 512 KiB that the image has only zeros in with
 	// noise on each volume, as EC2 does for an encrypted snapshot's missing blocks.
 	AbsentNoise bool

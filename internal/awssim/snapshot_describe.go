@@ -65,7 +65,7 @@ func (s *Server) describeSnapshots(c *call) (any, *apiError) {
 	}
 	answer.NextToken = token
 	for _, snap := range items {
-		if x := s.snapshotXML(snap); matchAll(filters, x.field) {
+		if x := s.snapshotXML(snap, c.account()); matchAll(filters, x.field) {
 			answer.Snapshots.Items = append(answer.Snapshots.Items, x)
 		}
 		snap.tags.look()
@@ -104,16 +104,19 @@ func (s *Server) findSnapshots(ids []string) ([]*snapshot, *apiError) {
 func (s *Server) snapshotScope(c *call) func(*snapshot) bool {
 	owners, restorers := formList(c.form, "Owner"), formList(c.form, "RestorableBy")
 	return func(snap *snapshot) bool {
-		public := snap.owner != s.cfg.Account
+		own := snap.owner == c.account()
+		public := snap.owner != s.cfg.Account || slices.Contains(snap.SharedWith, "all")
+		visible := own || public || slices.Contains(snap.SharedWith, c.account())
 		ok := len(owners) == 0
 		for _, o := range owners {
-			ok = ok || o == snap.owner || o == "self" && !public || o == "amazon" && ownerAlias(snap.owner) == "amazon"
+			ok = ok || o == snap.owner || o == "self" && own || o == "amazon" && ownerAlias(snap.owner) == "amazon"
 		}
 		can := len(restorers) == 0
 		for _, r := range restorers {
-			can = can || r == "all" && public || (r == "self" || r == s.cfg.Account) && !public
+			can = can || r == "all" && public && (!own || slices.Contains(snap.SharedWith, "all")) ||
+				(r == "self" || r == c.account()) && (own || slices.Contains(snap.SharedWith, c.account())) || own && slices.Contains(snap.SharedWith, r)
 		}
-		return ok && can
+		return ok && can && visible
 	}
 }
 
@@ -125,13 +128,13 @@ func ownerAlias(account string) string {
 	return ""
 }
 
-func (s *Server) snapshotXML(snap *snapshot) xmlSnapshot {
+func (s *Server) snapshotXML(snap *snapshot, account string) xmlSnapshot {
 	x := xmlSnapshot{
 		ID: snap.ID, VolumeID: snap.VolumeID, State: snap.State, StateMessage: snap.StateMessage,
 		Start: xmlTime{snap.Start}, Progress: "40%", OwnerID: snap.owner, OwnerAlias: ownerAlias(snap.owner), SizeGiB: snap.SizeGiB,
 		Description: snap.Description, Encrypted: snap.Encrypted, KMSKeyID: snap.KMSKeyID, StorageTier: "standard",
 	}
-	if snap.owner == s.cfg.Account {
+	if snap.owner == account {
 		x.Tags = xmlTags(snap.tags.view())
 	}
 	if snap.State == "completed" {

@@ -20,6 +20,9 @@ type diskImage struct {
 	file    *os.File    // data, if that is a file: it tells its holes
 	seeking sync.Mutex  // the file's offset, which only the search for data uses
 	present []uint64    // a bit for each block that is not all zero
+
+	summing sync.Mutex
+	sums    map[int64]blockSum // of the blocks that are present; nil: not known yet
 }
 
 func openDiskImage(spec SnapshotSpec) (*diskImage, error) {

@@ -23,7 +23,8 @@ type tokens struct {
 }
 
 // SetQuota throttles an action or a whole service beyond q: EC2 with
-// RequestLimitExceeded, S3 with SlowDown. The zero Quota ends it. It runs by
+// RequestLimitExceeded, S3 with SlowDown, EBS by turns with ThrottlingException
+// and RequestThrottleException. The zero Quota ends it. It runs by
 // the host's clock.
 func (s *Server) SetQuota(action string, q Quota) {
 	s.quotas.mu.Lock()

@@ -13,7 +13,7 @@ const maxTrace = 200_000
 // Call is one call in the trace, and what a fault hook decides by.
 type Call struct {
 	N       int    // how many calls of this action came so far, this one included
-	Service string // "ec2", "s3", "imds"
+	Service string // "ec2", "ebs", "s3", "imds"
 	Action  string // "CreateTags", "UploadPart"
 	Region  string // of the credential scope
 	Bucket  string // S3

@@ -78,6 +78,9 @@ func (s *Server) pickVolumes(c *call, page ec2Page) (volumes []*volume, token st
 		return volumes, "", e
 	}
 	s.settleVolumes()
+	if a := c.account(); a != "" && a != s.cfg.Account {
+		return nil, "", nil // all are this account's
+	}
 	items, token := cut(page, s.ec2.volumes, func(v *volume) string { return fmt.Sprintf("%016x", v.seq) })
 	for _, v := range items {
 		if s.see(v) {

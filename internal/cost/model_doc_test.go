@@ -66,6 +66,8 @@ func (e *example) set(name, value string) (err error) {
 		e.size, err = gibs(value)
 	case "snapshot":
 		return e.add(strings.Fields(value))
+	case "span":
+		return e.span(value)
 	case "class":
 		e.o.Classes = []Class{Class(value)}
 	case "ratio":
@@ -87,6 +89,21 @@ func (e *example) set(name, value string) (err error) {
 		return fmt.Errorf("an example cannot say %q", name)
 	}
 	return err
+}
+
+// span takes "1 to 3 holds 7": GiB that the first to the third snapshot share.
+func (e *example) span(text string) error {
+	var first, last int
+	var size float64
+	if _, err := fmt.Sscanf(text, "%d to %d holds %g", &first, &last, &size); err != nil {
+		return fmt.Errorf("span %q: %w", text, err)
+	}
+	if e.o.Spans == nil {
+		e.o.Spans = map[snapshot.VolumeID][]Span{}
+	}
+	v := e.holdings[0].Volume
+	e.o.Spans[v] = append(e.o.Spans[v], Span{e.holdings[first-1].ID, e.holdings[last-1].ID, int64(size * float64(gibBytes))})
+	return nil
 }
 
 // add takes "billed 40 full 40": GiB; what is missing is not known.
@@ -162,6 +179,7 @@ func (e *example) results(t *testing.T) map[string]string {
 	}
 	for i, f := range c.full {
 		result[fmt.Sprintf("full-gib-%d", i+1)] = size(f)
+		result[fmt.Sprintf("billed-gib-%d", i+1)] = size(c.billed[i])
 	}
 	for _, l := range r.Regions[0].Limits {
 		result["limit"] = fmt.Sprintf("%.4g", l.Percent)

@@ -95,9 +95,9 @@ func notes(r Report) []string {
 					unknown++
 				case s.Average:
 					average++
-				case !s.InBill && !s.archived():
+				case !s.InBill && !s.archived() && !s.Standard.Exact():
 					unbilled++
-				case i == 0 && s.FullSize > 0 && s.Standard.Exact() && s.Standard.High < s.FullSize && s.inChain():
+				case i == 0 && s.InBill && s.FullSize > 0 && s.Standard.Exact() && s.Standard.High < s.FullSize && s.inChain():
 					shared++
 				}
 			}

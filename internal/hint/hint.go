@@ -21,6 +21,14 @@ func Wrap(err error, hint string) error {
 	return &hinted{err, hint}
 }
 
+// Replace is Wrap for who knows more of the next step than err's own hint says.
+func Replace(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return &hinted{err, hint}
+}
+
 // Of returns the next step that err or one of the errors it wraps carries, or "".
 func Of(err error) string {
 	if h, ok := errors.AsType[*hinted](err); ok {

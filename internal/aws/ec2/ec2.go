@@ -3,7 +3,8 @@
 // the search for the device of an attached volume. It needs no more rights than
 // CreateVolume, AttachVolume, DetachVolume, DeleteVolume, DescribeSnapshots,
 // DescribeVolumes, DescribeInstanceAttribute, CreateTags, DescribeTags and
-// DeleteTags. It refuses to decide what is done with a snapshot, and it never
+// DeleteTags; what holds a snapshot it also sees with DescribeImages and
+// DescribeLockedSnapshots, where these are allowed. It refuses to decide what is done with a snapshot, and it never
 // touches a volume that carries the owner tag of another run, unless it is told that
 // this run is no more.
 package ec2

@@ -27,7 +27,7 @@ func (t *volume) giveBack(ctx context.Context, was types.Volume, cause error) er
 		t.log.Warn("a kept volume is not this run's any more", "volume", t.id, "reason", err.Error())
 		err = nil
 	} else {
-		err = t.stays(fmt.Errorf("give kept volume %s back: %w", t.id, err), t.removeCommand(), t.detachCommand())
+		err = t.stays(explain(clean, err, fmt.Sprintf("give kept volume %s back", t.id)), t.removeCommand(), t.detachCommand())
 	}
 	switch {
 	case err != nil:
