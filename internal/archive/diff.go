@@ -42,7 +42,8 @@ type Difference struct {
 // DiffOptions says what is compared.
 type DiffOptions struct {
 	// Coarse leaves out what the predecessor's tars cannot hold: fractions of a
-	// second, extended attributes and holes.
+	// second, extended attributes, holes, and that devices and fifos of several names
+	// are one: GNU tar stores each name as an entry of its own.
 	Coarse bool
 }
 
@@ -218,14 +219,17 @@ func (d *treeDiff) isLost(first string) bool {
 func (d *treeDiff) pair(s, a *TreeRow) error {
 	lost := s.Link != "" && d.isLost(s.Link)
 	switch {
+	case d.o.Coarse && s.Link != "" && a.Link == "" && isNode(s.Type):
+		// Compared as if it were alone.
 	case s.Link != a.Link:
 		return d.found(Difference{s.Path, DiffLink, whatIs(s), whatIs(a)})
 	case lost:
 		return d.found(Difference{s.Path, DiffLink, whatIs(s), whatIs(a) + ", which the archive lacks"})
 	case s.Link != "":
 		return nil
-	case s.Type != a.Type:
-		return d.found(Difference{s.Path, DiffType, whatIs(s), whatIs(a)})
+	}
+	if s.Type != a.Type {
+		return d.found(Difference{s.Path, DiffType, what(s.Type), whatIs(a)})
 	}
 	for _, c := range aspects {
 		if c.of != nil && !c.of(s.Type) || c.fine && d.o.Coarse || c.same(s, a, d.o) {

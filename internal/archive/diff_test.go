@@ -233,6 +233,44 @@ func TestDiffTreesComparesWholeSecondsWhereItIsCoarse(t *testing.T) {
 	}
 }
 
+// GNU tar stores each name of a device and of a fifo as an entry of its own. All
+// else of it is compared.
+func TestDiffTreesTakesEachNameOfANodeWhereItIsCoarse(t *testing.T) {
+	for _, of := range []filesystem.Type{filesystem.CharDevice, filesystem.BlockDevice, filesystem.Fifo, filesystem.Regular, filesystem.Symlink} {
+		further := link("f", "a")
+		typed(of)(further)
+		further.Sum = nil
+		alone := row("f", typed(of))
+		node := of != filesystem.Regular && of != filesystem.Symlink
+		coarse := archive.DiffOptions{Coarse: true}
+		if got, _ := differences(t, []*archive.TreeRow{further}, []*archive.TreeRow{alone}, coarse); (len(got) == 0) != node {
+			t.Errorf("type %d: %v", of, got)
+		}
+		if got, _ := differences(t, []*archive.TreeRow{further}, []*archive.TreeRow{alone}, archive.DiffOptions{}); len(got) != 1 || got[0].Kind != archive.DiffLink {
+			t.Errorf("type %d, not coarse: %v", of, got)
+		}
+		// The other way round it is none that GNU tar makes.
+		if got, _ := differences(t, []*archive.TreeRow{alone}, []*archive.TreeRow{further}, coarse); len(got) != 1 {
+			t.Errorf("type %d, the other way round: %v", of, got)
+		}
+		if !node {
+			continue
+		}
+		other := row("f", typed(of), func(r *archive.TreeRow) { r.Mode = 0o600 })
+		if got, _ := differences(t, []*archive.TreeRow{further}, []*archive.TreeRow{other}, coarse); len(got) != 1 || got[0].Kind != archive.DiffMode {
+			t.Errorf("type %d of another mode: %v", of, got)
+		}
+		file := row("f")
+		want := []archive.Difference{{"f", archive.DiffType, map[filesystem.Type]string{
+			filesystem.CharDevice: "character device", filesystem.BlockDevice: "block device", filesystem.Fifo: "fifo",
+		}[of], "file"}}
+		got, _ := differences(t, []*archive.TreeRow{further}, []*archive.TreeRow{file}, coarse)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("a file in its place (-want +got):\n%s", diff)
+		}
+	}
+}
+
 func TestDiffTreesWalksAlongBothSides(t *testing.T) {
 	rows := func(paths string) (all []*archive.TreeRow) {
 		for path := range strings.FieldsSeq(paths) {

@@ -45,7 +45,7 @@ var aspects = [...]aspect{
 		text: func(r, _ *TreeRow, _ DiffOptions) string { return strconv.Quote(r.Target) },
 	},
 	{
-		kind: DiffDevice, of: func(t filesystem.Type) bool { return t == filesystem.CharDevice || t == filesystem.BlockDevice },
+		kind: DiffDevice, of: isDevice,
 		same: func(s, a *TreeRow, _ DiffOptions) bool { return s.Major == a.Major && s.Minor == a.Minor },
 		text: func(r, _ *TreeRow, _ DiffOptions) string { return fmt.Sprintf("%d:%d", r.Major, r.Minor) },
 	},
@@ -62,6 +62,14 @@ var aspects = [...]aspect{
 }
 
 func isRegular(t filesystem.Type) bool { return t == filesystem.Regular }
+
+func isDevice(t filesystem.Type) bool {
+	return t == filesystem.CharDevice || t == filesystem.BlockDevice
+}
+
+// isNode says whether entries of a type are only a name for something of the
+// kernel's.
+func isNode(t filesystem.Type) bool { return isDevice(t) || t == filesystem.Fifo }
 
 func sameSum(a, b *[32]byte) bool {
 	if a == nil || b == nil {
@@ -135,12 +143,16 @@ func whatIs(r *TreeRow) string {
 	if r.Link != "" {
 		return fmt.Sprintf("hard link to %q", r.Link)
 	}
+	return what(r.Type)
+}
+
+func what(t filesystem.Type) string {
 	names := [...]string{
 		filesystem.Regular: "file", filesystem.Folder: "folder", filesystem.Symlink: "symlink", filesystem.CharDevice: "character device",
 		filesystem.BlockDevice: "block device", filesystem.Fifo: "fifo", filesystem.Socket: "socket",
 	}
-	if int(r.Type) >= len(names) || names[r.Type] == "" {
-		return fmt.Sprintf("entry of type %d", r.Type)
+	if int(t) >= len(names) || names[t] == "" {
+		return fmt.Sprintf("entry of type %d", t)
 	}
-	return names[r.Type]
+	return names[t]
 }

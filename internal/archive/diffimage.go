@@ -22,7 +22,7 @@ type BlockDifference struct {
 // of each difference: DiffContent; DiffDamaged where the image cannot be read;
 // DiffMissing and DiffAdded where one is longer than the other. It returns how many
 // bytes were compared. An error of either side or of found ends it and is returned
-// as it is.
+// as it is; what was found before an error of a side is told.
 func DiffImages(ctx context.Context, size int64, snapshot, archive iter.Seq2[BlockRun, error], found func(BlockDifference) error) (compared int64, err error) {
 	d := imageDiff{size: size, found: found}
 	d.want.next, d.want.stop = iter.Pull2(snapshot)
@@ -76,11 +76,11 @@ func (d *imageDiff) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		more, err := d.want.fill()
 		if err != nil {
-			return err
+			return d.flushed(err)
 		}
 		other, err := d.got.fill()
 		if err != nil {
-			return err
+			return d.flushed(err)
 		}
 		switch {
 		case !more && !other:
@@ -135,6 +135,14 @@ func (d *imageDiff) differ(from, count int64, kind DiffKind) error {
 	}
 	d.open = BlockDifference{Off: from, Len: count, Kind: kind}
 	return nil
+}
+
+// flushed tells what was found before a side has ended with err.
+func (d *imageDiff) flushed(err error) error {
+	if told := d.flush(); told != nil {
+		return told
+	}
+	return err
 }
 
 func (d *imageDiff) flush() error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"runtime"
 	"sync/atomic"
 
@@ -58,9 +59,10 @@ var errHash = errors.New("its hash is not the one in the entries")
 
 // ReadFrames reads a stored stream frame by frame, in the order of table, which
 // ends with io.EOF. Each is decoded by itself and held to its hash and length; the
-// one that fails is yielded with its damage, and the next is read. An error is one
-// of r, of table or of ctx, or says that the stream is shorter or longer than the
-// table.
+// one that fails is yielded with its damage, and the next is read. The frames lie one
+// behind the other, in the stream and in what is in it; the first may be any. An
+// error is one of r, of table or of ctx, or says that the stream is shorter or longer
+// than the table; what was read before it is yielded first, unless ctx has ended.
 //
 // Its memory is workers + 2 frames, plain and stored. All goroutines have ended
 // when the sequence has.
@@ -91,6 +93,7 @@ type decoding struct {
 	PlainFrame
 	stored, plain []byte // buffers
 	done          chan struct{}
+	end           error // in place of a frame: why there are no more
 }
 
 // frameDecoding turns a stream into frames, in these stages:
@@ -126,8 +129,22 @@ func newFrameDecoding(o FrameOptions) *frameDecoding {
 	return d
 }
 
+// read ends with its error behind the frames that it has read.
 func (d *frameDecoding) read(ctx context.Context, r io.Reader, table func() (codec.Frame, error)) error {
-	at := int64(0)
+	err := d.readAll(ctx, r, table)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return send(ctx, d.order, &decoding{end: err})
+	}
+	close(d.order)
+	close(d.work)
+	return nil
+}
+
+func (d *frameDecoding) readAll(ctx context.Context, r io.Reader, table func() (codec.Frame, error)) error {
+	at, plain := int64(0), int64(-1)
 	for {
 		f, err := table()
 		if err == io.EOF {
@@ -136,10 +153,10 @@ func (d *frameDecoding) read(ctx context.Context, r io.Reader, table func() (cod
 		if err != nil {
 			return err
 		}
-		if f.StoredOff != at || f.StoredLen <= 0 || f.PlainLen < 0 || f.PlainLen > maxFrame || f.StoredLen > 2*maxFrame {
-			return fmt.Errorf("a frame of %d bytes at byte %d for %d plain bytes, where byte %d is next: no frame of this tool",
-				f.StoredLen, f.StoredOff, f.PlainLen, at)
+		if err := d.possible(f, at, plain); err != nil {
+			return err
 		}
+		plain = f.PlainOff + f.PlainLen
 		next, _, err := receive(ctx, d.free)
 		if err != nil {
 			return err
@@ -163,9 +180,22 @@ func (d *frameDecoding) read(ctx context.Context, r io.Reader, table func() (cod
 	} else if err != io.EOF {
 		return err
 	}
-	close(d.order)
-	close(d.work)
 	return nil
+}
+
+// possible says why a frame cannot be the next: at is where it begins in the stream,
+// plain where its bytes do in what is in that, or -1 where that is not known.
+func (d *frameDecoding) possible(f codec.Frame, at, plain int64) error {
+	ok := f.StoredOff == at && f.StoredLen > 0 && f.StoredLen <= 2*maxFrame && f.PlainLen >= 0 && f.PlainLen <= maxFrame &&
+		f.PlainOff >= 0 && f.PlainOff <= math.MaxInt64-maxFrame && (plain < 0 || f.PlainOff == plain)
+	if ok && d.o.Image { // their blocks have numbers
+		ok = f.PlainOff%block.Size == 0 && f.PlainLen > 0
+	}
+	if ok {
+		return nil
+	}
+	return fmt.Errorf("a frame of %d bytes at byte %d for %d plain bytes at %d, where byte %d is next: no frame of this tool",
+		f.StoredLen, f.StoredOff, f.PlainLen, f.PlainOff, at)
 }
 
 // cutError is the error of a stream that ends inside a frame.
@@ -251,9 +281,15 @@ func same(got, want [32]byte) error {
 // deliver yields the frames in order.
 func (d *frameDecoding) deliver(ctx context.Context, yield func(*PlainFrame, error) bool) error {
 	for {
+		if ctx.Err() != nil { // before what is ready: of both one is picked at random
+			return context.Cause(ctx)
+		}
 		f, ok, err := receive(ctx, d.order)
 		if !ok {
 			return err
+		}
+		if f.end != nil {
+			return f.end
 		}
 		select {
 		case <-f.done:

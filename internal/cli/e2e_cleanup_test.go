@@ -162,9 +162,10 @@ func TestCleanup(t *testing.T) {
 	want["upload "+here.upload] = "dead-run abort"
 	want["upload "+elsewhere.upload] = "upload abort"
 	want["volume "+nobodys.volume], want["claim "+nobodys.ID], want["upload "+nobodys.upload] = "no-owner ", "no-owner ", "no-owner "
+	keptVolume := ""
 	for id, tags := range before.Volumes {
 		if tags["snap-to-s3"] == "kept" {
-			want["volume "+id] = "kept "
+			want["volume "+id], keptVolume = "kept ", id
 		}
 	}
 	got := map[string]string{}
@@ -206,7 +207,7 @@ func TestCleanup(t *testing.T) {
 	if sum["left"] != 0.0 {
 		t.Errorf("summary %v", sum)
 	}
-	w.noStateFiles()
+	w.namesKept(keptVolume)
 
 	// What is nobody's goes where it is named, the volume once it is detached.
 	r := w.run("cleanup", "--yes", "--bucket", testBucket, nobodys.ID, nobodys.volume)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"snap-to-s3/internal/awssim"
@@ -56,7 +57,7 @@ func TestGPGRecipientsRefused(t *testing.T) {
 		{"--gpg-recipient stranger", "is not trusted", "--quick-lsign-key"},
 		{"--gpg-recipient signonly", "without an encryption subkey", "--quick-add-key"},
 		{"--gpg-recipient good --gpg-recipient nobody", `"nobody"`, "--import"},
-		{"--validate --gpg-recipient away", "could not be validated here: ", "or leave --validate out"},
+		{"--validate --gpg-recipient away", "could not be validated here: ", "add a recipient whose private key is in this machine's keyring; or leave --validate out"},
 	} {
 		for _, style := range []string{"--migrate --dd --all", "migrate --dd --jobs 2 --all"} {
 			w.sim.ResetCalls()
@@ -223,7 +224,7 @@ func TestGPGHidesSessionKeys(t *testing.T) {
 	}
 	for _, how := range [][]string{{"--gpg-session-key", key}, {"--gpg-session-key=" + key}} {
 		t.Run(how[0][:17], func(t *testing.T) {
-			there := w.hold(func(c awssim.Call) bool { return c.Action == "GetObject" && c.Status == 0 && w.called("DescribeVolumes") > 0 }, awssim.Fault{Hang: true}, nil)
+			there := w.hold(awssim.Action("DescribeSnapshots"), awssim.Fault{Hang: true}, nil)
 			cmd := w.command(slices.Concat([]string{"--validate", "--bucket", testBucket, "--snapshots", s.ID}, how)...)
 			cmd.Path = built
 			p := w.start(cmd)
@@ -239,7 +240,7 @@ func TestGPGHidesSessionKeys(t *testing.T) {
 			if all := tool(t, "", "ps", "-eww", "-o", "args"); strings.Contains(all, digits) {
 				t.Error("ps shows the key")
 			}
-			p.sends(2)
+			p.sends(syscall.SIGINT)
 			r := p.ends()
 			if r.code != exitInterrupted {
 				t.Errorf("exit code %d", r.code)

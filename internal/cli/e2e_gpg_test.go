@@ -105,6 +105,7 @@ func TestGPGValidateWithAPresetPassphrase(t *testing.T) {
 
 	r := w.run(args...)
 	r.says(t, exitFailed, "the private key is locked", "gpg-preset-passphrase --preset ")
+	r.says(t, exitFailed, "the private key is locked", "; or leave --validate out")
 	r.oneLineEach(t)
 	w.untouched(s)
 
@@ -247,6 +248,13 @@ func TestGPGVerify(t *testing.T) {
 	if r := w.run("verify", address); r.code != exitDifferent {
 		t.Errorf("a damaged archive: exit code %d", r.code)
 	}
+	w.extra = []string{w.keyring.env()}
+	w.keyring.configures("gpg.conf", "show-session-key", "verbose")
+	r := w.run("verify", address, "--verbose", "--gpg-session-key", key)
+	if r.code != exitDifferent {
+		t.Errorf("a damaged archive, by its session key: exit code %d", r.code)
+	}
+	w.silent(r, key)
 	home.idle()
 	w.keyring.idle()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"snap-to-s3/internal/awssim"
+	"snap-to-s3/internal/cost/print"
 	"snap-to-s3/internal/filesystem"
 )
 
@@ -96,6 +97,8 @@ func TestJSONIsDocumented(t *testing.T) {
 		"difference": jsonDifference{}, "proven": jsonProven{}, "archive": jsonVerdict{}, "summary (verify)": jsonVerifySummary{},
 		"leftover": jsonLeftover{}, "summary (cleanup)": jsonCleanSummary{},
 		"summary": jsonSummary{}, "version": versionInfo{}, "cost": jsonCost{}, "problem": jsonError{},
+		"snapshot (analyze)": print.SnapshotRow{}, "volume": print.VolumeRow{}, "region": print.RegionRow{}, "limit": print.LimitRow{},
+		"option": print.OptionRow{}, "source": print.SourceRow{}, "total": print.TotalRow{}, "tag": jsonTag{},
 	} {
 		written[kind] = map[string]bool{}
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
@@ -230,6 +233,7 @@ func TestJSONOutput(t *testing.T) {
 		switch kind {
 		case "cost", "problem":
 		case "leftover", "summary (cleanup)": // of TestCleanup
+		case "snapshot (analyze)", "volume", "region", "limit", "option", "source", "total", "tag": // of TestAnalyzeFormats and TestAnalyzePlan
 		default:
 			if !seen[kind] {
 				t.Errorf("no %s line was written", kind)

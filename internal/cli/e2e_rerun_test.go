@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	"snap-to-s3/internal/aws/s3"
 	"snap-to-s3/internal/awssim"
 	"snap-to-s3/internal/objstore"
+	"snap-to-s3/internal/runstate"
 )
 
 // state is what stands in the bucket, by key and ETag.
@@ -219,15 +221,16 @@ func TestKeptVolumesAreNotRead(t *testing.T) {
 	w.leftovers = true // the kept volume
 	s := w.noisy(2<<20, awssim.SnapshotSpec{})
 	migrate := []string{"migrate", "--dd", "--all", "--bucket", testBucket}
-	w.ok(append(migrate, "--keep-temp-volumes")...)
+	first := w.ok(append(migrate, "--keep-temp-volumes")...)
 	w.isArchived(s, s.key("zstd"))
 	w.isMigrated(s)
 	vols := w.sim.Volumes()
 	if len(vols) != 1 || vols[0].Tags["snap-to-s3"] != "kept" || vols[0].Attachment != "attached" {
 		t.Fatalf("volumes after --keep-temp-volumes: %+v", vols)
 	}
-	if files, err := os.ReadDir(w.stateDir()); err != nil || len(files) > 0 {
-		t.Errorf("a kept volume is nothing unfinished, but the state is %v, %v", files, err)
+	w.namesKept(vols[0].ID)
+	if strings.Contains(first.stderr, "warning: ") || !strings.Contains(first.stderr, "kept, as was asked for kind=volume what=\""+vols[0].ID) {
+		t.Errorf("what was asked for is a warning, or not told:\n%s", first.stderr)
 	}
 	device, err := os.OpenFile(vols[0].Node, os.O_WRONLY, 0)
 	if err != nil {
@@ -252,6 +255,32 @@ func TestKeptVolumesAreNotRead(t *testing.T) {
 			v.ID != vols[0].ID && v.State != "deleting" {
 			t.Errorf("volume %+v, want the kept one as it was and no other", v)
 		}
+	}
+}
+
+// namesKept wants the state files to name these volumes as kept, with the command
+// that takes each away, and beside them at most their mounts.
+func (w *world) namesKept(ids ...string) {
+	w.t.Helper()
+	runs, err := runstate.List(w.stateDir())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var named []string
+	for _, run := range runs {
+		for _, e := range run.Left {
+			switch {
+			case e.Fields["kept"] == "" || e.Hint() == "" || e.Reason == "" || run.Live:
+				w.t.Errorf("run %s left %+v", run.Header.Run, e)
+			case e.Kind == runstate.KindVolume:
+				named = append(named, e.Fields["volume"])
+			}
+		}
+	}
+	slices.Sort(named)
+	slices.Sort(ids)
+	if !slices.Equal(named, ids) {
+		w.t.Errorf("the state files name the kept volumes %q, want %q", named, ids)
 	}
 }
 

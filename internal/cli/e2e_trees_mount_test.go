@@ -41,16 +41,23 @@ func TestTreesOfKeptVolumes(t *testing.T) {
 		}
 	}
 	named := map[string]bool{}
+	var volumes []string
+	for _, v := range w.sim.Volumes() {
+		volumes = append(volumes, v.ID)
+	}
+	w.namesKept(volumes...)
 	runs, err := runstate.List(w.stateDir())
 	if err != nil || len(runs) != 1 {
 		t.Fatalf("state files %+v, %v; want one", runs, err)
 	}
 	for _, e := range runs[0].Left {
-		if e.Kind != runstate.KindMount || e.Reason == "" {
+		switch e.Kind {
+		case runstate.KindMount:
+			named[e.Fields["folder"]] = true
+		case runstate.KindVolume:
+		default:
 			t.Errorf("the state file names %+v", e)
-			continue
 		}
-		named[e.Fields["folder"]] = true
 	}
 	for folder, tree := range folders {
 		for _, line := range treetest.Diff(tree, treetest.Read(t, folder, treetest.ReadOptions{}), treetest.DiffOptions{}) {

@@ -75,10 +75,21 @@ func gpgFor(ctx context.Context, names []string, andValidate bool) (*encrypt.GPG
 		return g, to, err
 	}
 	if err := tryDecrypt(ctx, g, to); err != nil {
-		return nil, nil, hint.Wrap(fmt.Errorf("what is encrypted to these recipients could not be validated here: %w", err),
-			hint.Of(err)+"; or leave --validate out")
+		return nil, nil, hint.Replace(fmt.Errorf("what is encrypted to these recipients could not be validated here: %w", err), openable(err))
 	}
 	return g, to, nil
+}
+
+// openable says how what was encrypted can be validated where err is in the way.
+func openable(err error) string {
+	next := hint.Of(err)
+	if errors.Is(err, encrypt.ErrNoKey) { // there is no object yet whose session key could be shown
+		next = "add a recipient whose private key is in this machine's keyring"
+	}
+	if next == "" {
+		next = "gpg --decrypt must be able to read it here"
+	}
+	return next + "; or leave --validate out, and validate afterwards with --gpg-session-key (docs/encryption.md)"
 }
 
 // tryDecrypt encrypts a word and sees whether it could be read again.
@@ -101,6 +112,10 @@ func tryDecrypt(ctx context.Context, g *encrypt.GPG, to []encrypt.Recipient) err
 
 // wireGPG gives the workflow what it encrypts and decrypts with.
 func wireGPG(ctx context.Context, m *workflow.Migrator, o MigrateOptions) (err error) {
+	if len(o.SessionKeys) > 0 && !o.ValidateOnly {
+		return usagef("migrate without it; the object then tells its key (docs/encryption.md), with which validate reads it",
+			"%s: an archive has no key before it is stored", sessionKeyFlag)
+	}
 	m.SessionKeys = o.SessionKeys
 	switch {
 	case len(o.Recipients) > 0 && !o.ValidateOnly:

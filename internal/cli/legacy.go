@@ -7,6 +7,8 @@ import "strings"
 //
 //	--migrate --dd --bucket b --snapshots snap-a snap-b
 //	migrate --compression=lz4 --dd --bucket b -- snap-a snap-b
+//	--analyze report.csv.gz
+//	analyze report.csv.gz
 //
 // The old style begins with a flag and has --migrate, --validate or --analyze
 // anywhere among its flags. It compresses with lz4 where nothing is said.
@@ -21,6 +23,9 @@ func translateLegacy(args []string) ([]string, error) {
 	}
 	if err != nil || !old {
 		return args, err
+	}
+	if hasFlag(args, "--analyze") {
+		return append([]string{"analyze"}, withoutAnalyze(args)...), nil
 	}
 	flags, ids, err := splitLegacy(args)
 	if err != nil {
@@ -43,17 +48,40 @@ func translateLegacy(args []string) ([]string, error) {
 	return out, nil
 }
 
-// isLegacy says whether args are in the old style, and refuses its modes that
-// this version does not have.
+// isLegacy says whether args are in the old style, and refuses modes that cannot be
+// together.
 func isLegacy(args []string) (bool, error) {
 	if len(args) == 0 || !strings.HasPrefix(args[0], "-") {
 		return false, nil
 	}
-	switch {
-	case hasFlag(args, "--analyze"):
-		return false, usagef("nothing was touched", "this version cannot analyze cost reports yet")
+	work := hasFlag(args, "--migrate") || hasFlag(args, "--validate")
+	if hasFlag(args, "--analyze") {
+		if work {
+			return false, usagef("run it once for each", "--analyze stands for itself: neither --migrate nor --validate can be beside it")
+		}
+		return true, nil
 	}
-	return hasFlag(args, "--migrate") || hasFlag(args, "--validate"), nil
+	return work, nil
+}
+
+// withoutAnalyze drops the mode; a file that is bound to it becomes an argument.
+func withoutAnalyze(args []string) []string {
+	var out []string
+	for i, arg := range args {
+		file, bound := strings.CutPrefix(arg, "--analyze=")
+		switch {
+		case arg == "--":
+			return append(out, args[i:]...)
+		case arg == "--analyze":
+		case bound && len(file) > 1 && file[0] == '-': // no flag
+			out = append(out, "./"+file)
+		case bound:
+			out = append(out, file)
+		default:
+			out = append(out, arg)
+		}
+	}
+	return out
 }
 
 // splitLegacy drops the modes and gathers the ids: those after --snapshots up to

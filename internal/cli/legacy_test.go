@@ -27,7 +27,7 @@ func legacyTable() map[string]string {
 		"-- --migrate":                       "-- --migrate",
 
 		"--validate --help":      "validate --compression=lz4 --help",
-		"--help --analyze f.csv": "--help",
+		"--help --analyze f.csv": "analyze --help f.csv",
 
 		// Migrating.
 		"--migrate --all --bucket backups.example.com":      "migrate --compression=lz4 --all --bucket backups.example.com",
@@ -76,9 +76,19 @@ func legacyTable() map[string]string {
 		// What this version does not have.
 		"--migrate --snapshots":            "!--snapshots needs at least one snapshot id",
 		"--migrate --snapshots --bucket b": "!--snapshots needs at least one snapshot id",
-		"--analyze":                        "!this version cannot analyze cost reports yet",
-		"--analyze costreport-1.csv":       "!this version cannot analyze cost reports yet",
-		"--analyze=costreport-1.csv.gz":    "!this version cannot analyze cost reports yet",
+		"--analyze --migrate f.csv":        "!--analyze stands for itself: neither --migrate nor --validate can be beside it",
+		"--validate --analyze=f":           "!--analyze stands for itself: neither --migrate nor --validate can be beside it",
+
+		// Analyzing.
+		"--analyze":                         "analyze",
+		"--analyze costreport-1.csv":        "analyze costreport-1.csv",
+		"--analyze=costreport-1.csv.gz":     "analyze costreport-1.csv.gz",
+		"--analyze -":                       "analyze -",
+		"--analyze=-":                       "analyze -",
+		"--analyze=-x":                      "analyze ./-x",
+		"--analyze -- --analyze":            "analyze -- --analyze",
+		"--output json --analyze f.csv":     "analyze --output json f.csv",
+		"--analyze costreport-1.csv --help": "analyze costreport-1.csv --help",
 	}
 }
 

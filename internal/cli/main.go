@@ -81,7 +81,7 @@ func (e Env) console(format ui.Format, level slog.Level) *ui.Console {
 // the program's name. It returns soon after ctx ends, having cleaned up.
 func Main(ctx context.Context, args []string, env Env) int {
 	env = env.withDefaults()
-	err := run(ctx, args, env, verbs{runMigrate, runVerify, runCleanup, runSandbox, runDemo})
+	err := run(ctx, args, env, verbs{runMigrate, runVerify, runAnalyze, runCleanup, runSandbox, runDemo})
 	if stopped, ok := errors.AsType[Interrupted](context.Cause(ctx)); ok && err != nil && !errors.Is(err, stopped) {
 		err = fmt.Errorf("%w (while: %w)", stopped, err)
 	}
@@ -93,6 +93,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 type verbs struct {
 	migrate func(context.Context, Env, MigrateOptions) error
 	verify  func(context.Context, Env, VerifyOptions) error
+	analyze func(context.Context, Env, AnalyzeOptions) error
 	cleanup func(context.Context, Env, CleanupOptions) error
 	sandbox func(context.Context, Env, SandboxOptions) error
 	demo    func(context.Context, Env) error
@@ -159,6 +160,7 @@ The predecessor's command lines (snap-to-s3 --migrate ...) work unchanged.`,
 		newMigrate(env, v.migrate),
 		newValidate(env, v.migrate),
 		newVerify(env, v.verify),
+		newAnalyze(env, v.analyze),
 		newCleanup(env, v.cleanup),
 		newSandbox(env, v.sandbox),
 		newDemo(env, v.demo),

@@ -63,7 +63,8 @@ func migrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logger, r
 	return sum, err
 }
 
-// close ends the state file, and names what stays in it.
+// close ends the state file, and names what stays in it: a kept volume until
+// somebody takes it away, and all else that could not be taken back.
 func (m *migrator) close() error {
 	if m.State == nil {
 		return nil
@@ -73,6 +74,10 @@ func (m *migrator) close() error {
 		return err
 	}
 	for _, e := range left {
+		if e.Fields["kept"] != "" { // nothing went wrong
+			m.Log.Info("kept, as was asked for", "kind", e.Kind, "what", e.What(), "command", e.Hint())
+			continue
+		}
 		m.Log.Warn("stays behind, kept in the state file", "kind", e.Kind, "what", e.What(), "reason", e.Reason, "command", e.Hint(), "file", m.State.Path())
 	}
 	return nil

@@ -105,11 +105,11 @@ func timedOut(ctx context.Context, sum workflow.Summary, err error) error {
 }
 
 func howFar(s workflow.Summary) string {
-	done := s.Migrated + s.Kept
+	done := s.Migrated + s.Kept + s.Validated
 	if s.Listed == 0 {
 		return "nothing was begun"
 	}
 	// More may have been tagged after the list was made.
-	return fmt.Sprintf("%d of %s done, %s read and stored as %s; what was under way is given back, or named above",
+	return fmt.Sprintf("%d of %s done, %s in archives of %s; what was under way is given back, or named above",
 		done, plural(max(done, s.Listed), "snapshot"), ui.Bytes(s.Plain), ui.Bytes(s.Stored))
 }

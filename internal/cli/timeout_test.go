@@ -87,7 +87,13 @@ func TestTimedOut(t *testing.T) {
 			"half way", ended,
 			workflow.Summary{Listed: 4, Migrated: 1, Kept: 1, Failed: 1, Plain: 3 << 20, Stored: 1 << 20},
 			errors.Join(up),
-			"the time of --timeout 2h is up: 2 of 4 snapshots done, 3 MiB read and stored as 1 MiB; what was under way is given back, or named above",
+			"the time of --timeout 2h is up: 2 of 4 snapshots done, 3 MiB in archives of 1 MiB; what was under way is given back, or named above",
+		},
+		{
+			"of a validation", ended,
+			workflow.Summary{Listed: 2, Validated: 1, Plain: 3 << 20, Stored: 1 << 20},
+			errors.Join(up),
+			"the time of --timeout 2h is up: 1 of 2 snapshots done, 3 MiB in archives of 1 MiB; what was under way is given back, or named above",
 		},
 		{
 			"before the list", ended,
@@ -99,7 +105,7 @@ func TestTimedOut(t *testing.T) {
 			"and something else", ended,
 			workflow.Summary{Listed: 1},
 			errors.Join(up, other),
-			"the time of --timeout 2h is up: 0 of 1 snapshot done, 0 B read and stored as 0 B; what was under way is given back, or named above\n" + other.Error(),
+			"the time of --timeout 2h is up: 0 of 1 snapshot done, 0 B in archives of 0 B; what was under way is given back, or named above\n" + other.Error(),
 		},
 	} {
 		got := timedOut(c.ctx, c.sum, c.err)

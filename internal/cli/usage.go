@@ -61,7 +61,7 @@ func unknownFlag(cmd *cobra.Command, unknown *pflag.NotExistError, help string) 
 	next := help
 	switch name {
 	case "analyze":
-		next = "this version cannot " + name + " yet"
+		next = "it is a verb: snap-to-s3 analyze FILE"
 	case "source":
 		next = "this version always reads by a temporary volume"
 	default:

@@ -127,7 +127,7 @@ func (e *Encryptor) failure(broken error) error {
 	if err := e.verdict(); err != nil {
 		return err
 	}
-	return fmt.Errorf("encrypt: %w", broken)
+	return fmt.Errorf("encrypt: gpg ended before its input did: %w", broken)
 }
 
 // verdict waits for the end and says what came of it.

@@ -3,7 +3,6 @@ package workflow_test
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"snap-to-s3/internal/filesystem/treetest"
@@ -97,7 +96,7 @@ func TestValidateFindsEachDamageOfATable(t *testing.T) {
 		"size of the disk":  func(g *layout.Geometry) { g.Size += 1 << 20 },
 		"gpt":               func(g *layout.Geometry) { g.GPT.LastUsable-- },
 		"start":             func(g *layout.Geometry) { g.Partitions[0].Start += 4096; g.Partitions[0].Size -= 4096 },
-		"features":          func(g *layout.Geometry) { g.Partitions[0].Features = g.Partitions[0].Features[1:] },
+		"features":          func(g *layout.Geometry) { g.Partitions[0].Features[0] = "another" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.t = t
@@ -106,7 +105,7 @@ func TestValidateFindsEachDamageOfATable(t *testing.T) {
 				t.Fatal(err)
 			}
 			change(rec.Geometry)
-			w.reseal(key, &rec)
+			resealIn(t, w.store, key, &rec)
 			differences := w.differs([]damage{{Kind: "geometry"}}, withTrees)
 			if d := differences[0]; d.Between != workflow.BetweenSnapshot || d.Want == d.Got || d.Key != key {
 				t.Errorf("difference %+v", d)
@@ -114,18 +113,8 @@ func TestValidateFindsEachDamageOfATable(t *testing.T) {
 		})
 	}
 	w.t = t
-	w.replaceObject(key, sealed)
+	replaceIn(t, w.store, key, sealed)
 	w.same(withTrees)
-}
-
-// reseal stores a record in place of one that stands.
-func (w *world) reseal(key string, rec layout.Record) {
-	w.t.Helper()
-	body, err := layout.EncodeRecord(rec)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.replaceObject(key, body)
 }
 
 // A whole disk as one image: each of its blocks, the short one at the end too.
@@ -140,20 +129,11 @@ func TestValidateFindsEachBlock(t *testing.T) {
 		w.image = flipped(t, path, at+n/2)
 		w.differs([]damage{{Kind: "content", Off: at, Len: n}})
 	}
-	for _, c := range []struct {
-		size int64
-		want []damage
-	}{
-		{size - 1, []damage{{Kind: "content", Off: 5 << 20, Len: 4095}, {Kind: "size"}}},
-		{5 << 20, []damage{{Kind: "added", Off: 5 << 20, Len: blockSize}, {Kind: "size"}}},
+	for cut, want := range map[int64]damage{
+		size - 1: {Kind: "content", Off: 5 << 20, Len: 4095},
+		5 << 20:  {Kind: "added", Off: 5 << 20, Len: blockSize},
 	} {
-		other := filepath.Join(t.TempDir(), "cut.img")
-		if err := os.WriteFile(other, slices.Clone(disk[:c.size]), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		w.image = other
-		r := w.quickRun().validate(t.Context(), named(first))
-		t.Logf("%v: %v", r.err, damages(r.report.differences))
-		w.tagged("migrated")
+		w.image = writeFile(t, disk[:cut])
+		w.differs([]damage{want})
 	}
 }

@@ -62,6 +62,8 @@ func (d Difference) side() string {
 	switch d.Between {
 	case BetweenSnapshot:
 		return "the snapshot"
+	case BetweenObject:
+		return "its metadata"
 	case BetweenEntries:
 		return "the entries object"
 	}

@@ -34,6 +34,7 @@ type disk struct {
 	table partition.Table
 
 	geometry *layout.Geometry // of the table, as the record will have it
+	proves   bool             // nothing is archived: it is compared with what was
 
 	raws    []*part // ascending
 	trees   []*tree

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type job struct {
 	vol     Volume // the volume, while there is one
 	release func() // gives it back
 	mounts  bool   // a mount of it has failed to open or to close
+	keep    bool   // leave volumes attached, and what is mounted of them mounted
 
 	once, noise sync.Once // notes that are of all archives of the snapshot
 }
@@ -105,6 +107,9 @@ func (j *job) run(ctx context.Context) error {
 	if !j.m.AndValidate {
 		return nil
 	}
+	// What the storing took, tens of megabytes in large pieces, is not needed any more;
+	// without a word the heap would grow by as much again before it is given back.
+	debug.FreeOSMemory()
 	return j.validate(ctx)
 }
 
@@ -146,7 +151,7 @@ func (j *job) volume(ctx context.Context, r VolumeRequest) (vol Volume, release 
 }
 
 func (j *job) newVolume(ctx context.Context, r VolumeRequest) (vol Volume, release func(), err error) {
-	r.Snapshot, r.Type, r.Keep = j.s, j.m.VolumeType, j.m.KeepVolumes
+	r.Snapshot, r.Type, r.Keep = j.s, j.m.VolumeType, j.keep
 	r.Owner, r.Log, r.Step = j.claim.Owner(), j.log, j.task.Stage
 	vol, err = j.m.Volumes.Open(ctx, j.cancel, r)
 	if err != nil {
@@ -184,14 +189,38 @@ func (j *job) doneReading(release func()) {
 // below a mount, it would end the reads of whoever uses that, and EC2 would wait
 // for them for ever.
 func (j *job) releaseMounted(ctx context.Context, vol Volume) error {
-	loops, err := filesystem.LoopsOver(ctx, vol.Device())
-	if err == nil && len(loops) > 0 {
-		err = fmt.Errorf("%s still stands on it", strings.Join(loops, ", "))
+	if j.keep {
+		return vol.Release(ctx)
 	}
-	if err != nil && !j.m.KeepVolumes {
+	if err := untilBare(ctx, vol.Device()); err != nil {
 		return vol.Leave(err)
 	}
 	return vol.Release(ctx)
+}
+
+// mountLag is how long a mount that was given up may take to be gone: the call that
+// makes it must end first.
+const mountLag = 5 * time.Second
+
+// untilBare waits a moment for the loop devices over a device to go.
+func untilBare(ctx context.Context, device string) error {
+	late := time.NewTimer(mountLag)
+	defer late.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		loops, err := filesystem.LoopsOver(ctx, device)
+		if err != nil || len(loops) == 0 {
+			return err
+		}
+		select {
+		case <-tick.C:
+			continue
+		case <-late.C:
+		case <-ctx.Done():
+		}
+		return fmt.Errorf("%s still stands on it", strings.Join(loops, ", "))
+	}
 }
 
 // store writes one archive, its entries and its record.

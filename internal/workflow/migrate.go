@@ -354,7 +354,7 @@ func (m *Migrator) workOn(ctx context.Context, s snapshot.Snapshot, do task, req
 	defer cancel(nil)
 
 	t := &tracked{Task: progress, total: s.Size, over: func() bool { return work.Err() != nil }}
-	j := &job{m: m, s: s, claim: claim, cancel: cancel, log: log, task: t, res: &res}
+	j := &job{m: m, s: s, claim: claim, cancel: cancel, log: log, task: t, res: &res, keep: m.KeepVolumes}
 	err = j.work(work, do)
 	if err != nil && work.Err() != nil {
 		err = t.cutShort(err, context.Cause(work))

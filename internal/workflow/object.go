@@ -77,7 +77,11 @@ func (r *objectReader) Read(p []byte) (int, error) {
 
 // openStored opens an object as it is stored, with its SHA-256.
 func openStored(ctx context.Context, r *readback, info objstore.Info) (*object, error) {
-	get := objstore.NewReader(ctx, r.store, info, objstore.ReadOptions{Log: r.log})
+	o := objstore.ReadOptions{Log: r.log}
+	if info.Key != r.a.key { // entries are small beside their archive
+		o.Streams, o.Chunk = 2, 1<<20
+	}
+	get := objstore.NewReader(ctx, r.store, info, o)
 	raw := &objectReader{from: get, sum: sha256.New()}
 	return &object{key: info.Key, plain: raw, raw: raw, get: get, open: []io.Closer{get}}, nil
 }

@@ -73,7 +73,7 @@ func (w *world) putOld(all ...oldArchive) {
 // asked for by name.
 type unlisted struct {
 	*objstore.Memory
-	heads, gets atomic.Int64
+	heads atomic.Int64
 }
 
 func (*unlisted) List(context.Context, string) iter.Seq2[objstore.Info, error] {
@@ -92,6 +92,16 @@ func (w *world) oldRun(store objstore.Store, change ...func(*workflow.Migrator))
 	r.validate(w.t.Context(), named(first))
 	w.empty()
 	return r
+}
+
+// why is what the run says of its snapshot.
+func (r *run) why() error {
+	r.w.t.Helper()
+	if f := r.report.finished; len(f) == 1 {
+		return f[0].Err
+	}
+	r.w.t.Fatalf("%v: %+v", r.err, r.report.finished)
+	return nil
 }
 
 // proven wants the run to have found no difference.

@@ -1,17 +1,19 @@
 package workflow_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"snap-to-s3/internal/encrypt"
 	"snap-to-s3/internal/filesystem/treetest"
+	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/workflow"
@@ -68,6 +70,9 @@ func TestPredecessorIsValidated(t *testing.T) {
 					}
 					r := w.oldRun(store, func(m *workflow.Migrator) { m.Prefer, m.GPG = prefer, keys.gpg })
 					r.proven()
+					if u, ok := store.(*unlisted); ok && u.heads.Load() > 1200 {
+						t.Errorf("%d HEADs", u.heads.Load())
+					}
 					got := r.report.finished
 					if len(got) != 1 {
 						t.Fatalf("%+v", got)
@@ -91,8 +96,8 @@ func TestNothingOfThePredecessor(t *testing.T) {
 	w := newWorld(t, 1, "/nonexistent", nil)
 	for _, store := range []objstore.Store{w.store, &unlisted{Memory: w.store}} {
 		r := w.oldRun(store)
-		if r.err == nil || errors.Is(r.err, workflow.ErrDifferent) {
-			t.Fatalf("%v", r.err)
+		if why := r.why(); why == nil || errors.Is(why, workflow.ErrDifferent) {
+			t.Fatalf("%v", why)
 		}
 		for _, want := range []string{
 			"no archive of snap-00000001 is in s3://" + bucket,
@@ -100,8 +105,8 @@ func TestNothingOfThePredecessor(t *testing.T) {
 			"vol-00000001/2026-01-02T03:04:05+00:00 snap-00000001 - nightly[.PARTITION|.pPARTITION].(img|tar).CODEC[.gpg]",
 			"every time zone",
 		} {
-			if !strings.Contains(r.err.Error(), want) {
-				t.Errorf("the error lacks %q: %v", want, r.err)
+			if !strings.Contains(r.why().Error(), want) {
+				t.Errorf("the error lacks %q: %v", want, r.why())
 			}
 		}
 		if u, ok := store.(*unlisted); ok {
@@ -160,7 +165,6 @@ func TestPredecessorInTwoZones(t *testing.T) {
 		w := oldWorld(t, image)
 		old[0].body = []byte("damaged")
 		w.putOld(old[0])
-		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // for another time of writing
 		w.putOld(renewed...)
 		var store objstore.Store = w.store
 		if !list {
@@ -197,8 +201,8 @@ func TestPredecessorsPartitions(t *testing.T) {
 		says   string
 	}{
 		{"all", old, nil, ""},
-		{"one missing", old[:1], []string{"missing"}, "there is none of partition 15 (ext4)"},
-		{"the first missing", old[1:], []string{"missing"}, "there is none of partition 1 (ext4)"},
+		{"one missing", old[:1], []string{"missing"}, "there is none of partition 15 (ext4,"},
+		{"the first missing", old[1:], []string{"missing"}, "there is none of partition 1 (ext4,"},
 		{"one of no partition", append(slices.Clone(old), other(old[1], "p4")), []string{"added"}, "the disk has no such partition"},
 		{"of the swap", append(slices.Clone(old), other(old[1], "p2")), nil, "cannot be read here"},
 	} {
@@ -222,13 +226,13 @@ func TestPredecessorsPartitions(t *testing.T) {
 				case c.says == "":
 					r.proven()
 				case c.want == nil:
-					if r.err == nil || !strings.Contains(r.err.Error(), c.says) {
-						t.Errorf("%v", r.err)
+					if why := r.why(); why == nil || !strings.Contains(why.Error(), c.says) {
+						t.Errorf("%v", why)
 					}
 				case !errors.Is(r.err, workflow.ErrDifferent) || !strings.Contains(r.report.differences[0].String(), c.says):
 					t.Errorf("%v: %v", r.err, r.report.differences)
 				}
-				if got := notesWith(r, "partition 2 (swap) is in no archive"); c.name == "all" && len(got) != 1 {
+				if got := notesWith(r, "partition 2 (swap, 0.0 GiB) is in no archive"); c.name == "all" && len(got) != 1 {
 					t.Errorf("notes: %q", r.report.notes)
 				}
 			})
@@ -259,8 +263,8 @@ func TestUnfinishedIsNoPredecessor(t *testing.T) {
 				store = &unlisted{Memory: w.store}
 			}
 			r := w.oldRun(store)
-			if r.err == nil || !strings.Contains(r.err.Error(), a.key+" was left unfinished by run run-1") {
-				t.Errorf("%s: %v", name, r.err)
+			if why := r.why(); why == nil || !strings.Contains(why.Error(), a.key+" was left unfinished by run run-1") {
+				t.Errorf("%s: %v", name, why)
 			}
 			// Beside a whole set of the predecessor's it is but told of.
 			w.putOld(old...)
@@ -269,7 +273,7 @@ func TestUnfinishedIsNoPredecessor(t *testing.T) {
 		w := oldWorld(t, image)
 		w.putOld(a)
 		told := verifyThese(t, w.store, workflow.VerifySubject{Keys: []string{a.key}})
-		if told.err == nil || !strings.Contains(told.err.Error(), "left unfinished by run run-1") || len(told.differences) > 0 {
+		if len(told.verified) != 1 || told.verified[0].Err == nil || !strings.Contains(told.verified[0].Err.Error(), "left unfinished by run run-1") || len(told.differences) > 0 {
 			t.Errorf("verify %s: %v", name, told)
 		}
 	}
@@ -321,10 +325,13 @@ func TestDamagedPredecessor(t *testing.T) {
 				}
 				continue // no key can be found for it, which is no difference
 			}
-			if !errors.Is(told.err, workflow.ErrDifferent) || len(told.differences) == 0 || told.differences[0].Kind != "damaged" {
+			if told.err == nil && samePlain(t, a, body) {
+				continue // a copy from another place of the same bytes
+			}
+			if !errors.Is(told.err, workflow.ErrDifferent) || len(told.differences) == 0 || told.differences[0].Kind != "damaged" && name != "twice" {
 				t.Errorf("%s, %s: %v", a.key, name, told)
 			}
-			if strings.HasPrefix(name, "bit") && strings.HasPrefix(name, "bit 3") || strings.HasPrefix(name, "cut") {
+			if strings.HasPrefix(name, "bit 3") || strings.HasPrefix(name, "cut") {
 				r := w.oldRun(w.store, keys.opening)
 				if !errors.Is(r.err, workflow.ErrDifferent) || !slices.ContainsFunc(r.report.differences, func(d workflow.Difference) bool { return d.Kind == "damaged" }) {
 					t.Errorf("%s, %s: validate says %v, %v", a.key, name, r.err, r.kinds())
@@ -332,6 +339,28 @@ func TestDamagedPredecessor(t *testing.T) {
 			}
 		}
 	}
+}
+
+// samePlain tells whether the programs decode a damaged object, and to the same.
+func samePlain(t *testing.T, a oldArchive, damaged []byte) bool {
+	t.Helper()
+	_, codec, encrypted, ok := layout.CodingOf(a.key)
+	if !ok || encrypted {
+		return false
+	}
+	want, err := decoded(t, codec, a.body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decoded(t, codec, damaged)
+	return err == nil && bytes.Equal(want, got)
+}
+
+func decoded(t *testing.T, codec string, data []byte) ([]byte, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), codec, "-d", "-c")
+	cmd.Stdin = bytes.NewReader(data)
+	return cmd.Output()
 }
 
 // The private key is not at hand: an error that names the object, before a volume
@@ -343,8 +372,74 @@ func TestPredecessorWithoutItsKey(t *testing.T) {
 	old := oldArchives(t, image, keys, "--gpg-recipient", "ann")
 	w.putOld(old...)
 	r := w.oldRun(w.store, others.opening)
-	if !errors.Is(r.err, encrypt.ErrNoKey) && (r.err == nil || !strings.Contains(r.err.Error(), old[1].key)) || w.made != 0 {
-		t.Errorf("%v, %d volumes made", r.err, w.made)
+	why := r.why()
+	for _, a := range old {
+		if why == nil || !strings.Contains(why.Error(), a.key) {
+			t.Errorf("the error does not name %s: %v", a.key, why)
+		}
+	}
+	if w.made != 0 {
+		t.Errorf("%d volumes were made", w.made)
+	}
+}
+
+// An object that must be thawed is refused before a volume is made, with the
+// command that thaws it; once it is thawed it is validated.
+func TestColdPredecessor(t *testing.T) {
+	image := oldDisk(t)
+	w := oldWorld(t, image)
+	old := oldArchives(t, image, nil, "--zone", "-07:00")
+	for _, a := range old {
+		out, err := w.store.Create(t.Context(), a.key, objstore.CreateOptions{StorageClass: "DEEP_ARCHIVE", Metadata: a.metadata})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = out.Write(a.body)
+		if err == nil {
+			_, err = out.Commit(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, store := range []objstore.Store{w.store, &unlisted{Memory: w.store}} {
+		why := w.oldRun(store).why()
+		if !errors.Is(why, objstore.ErrArchived) && (why == nil || !strings.Contains(why.Error(), old[1].key)) || !strings.Contains(hint.Of(why), "restore-object") {
+			t.Errorf("%v, hint %q", why, hint.Of(why))
+		}
+	}
+	if w.made != 0 {
+		t.Errorf("%d volumes were made", w.made)
+	}
+	for _, a := range old {
+		if err := w.store.Thaw(a.key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.oldRun(&unlisted{Memory: w.store}).proven()
+}
+
+// broken is a store that cannot tell of one key.
+type broken struct {
+	*unlisted
+	key string
+}
+
+func (b broken) Stat(ctx context.Context, key string) (objstore.Info, error) {
+	if key == b.key {
+		return objstore.Info{}, errFault
+	}
+	return b.unlisted.Stat(ctx, key)
+}
+
+// Where the store fails nothing is said to be missing.
+func TestLookingForThePredecessorFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, "/nonexistent", nil)
+	const key = "vol-00000001/2026-01-01T20:04:05-07:00 snap-00000001 - nightly.p1.tar.zstd"
+	r := w.oldRun(broken{&unlisted{Memory: w.store}, key})
+	if why := r.why(); !errors.Is(why, errFault) || !strings.Contains(why.Error(), key) || strings.Contains(why.Error(), "no archive") {
+		t.Errorf("%v", why)
 	}
 }
 

@@ -2,7 +2,6 @@ package workflow
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -76,39 +75,6 @@ func (p *proof) rawParts() []int {
 	return raw
 }
 
-// geometry holds the table in the record to that of the disk.
-func (p *proof) geometry() {
-	if p.sh.record == nil {
-		return
-	}
-	differ := func(kind string, want, got any) {
-		a, errA := json.Marshal(want)
-		b, errB := json.Marshal(got)
-		if err := errors.Join(errA, errB); err != nil {
-			a, b = []byte(err.Error()), nil
-		}
-		if string(a) != string(b) {
-			p.found(Difference{Snapshot: p.j.s.ID, Key: p.sh.record.Key, Between: BetweenSnapshot, Kind: kind, Want: string(a), Got: string(b)})
-		}
-	}
-	want, got := *geometryOf(p.table), layout.Geometry{}
-	if p.sh.record.Geometry != nil {
-		got = *p.sh.record.Geometry
-	}
-	for i := range max(len(want.Partitions), len(got.Partitions)) {
-		var a, b any
-		if i < len(want.Partitions) {
-			a = want.Partitions[i]
-		}
-		if i < len(got.Partitions) {
-			b = got.Partitions[i]
-		}
-		differ("geometry", a, b)
-	}
-	want.Partitions, got.Partitions = nil, nil
-	differ("geometry", want, got)
-}
-
 // section is the part of the disk that an image is of; nil where the disk has none
 // such, which is then a difference.
 func (p *proof) section(a archived) (block.Source, error) {
@@ -144,7 +110,7 @@ func (p *proof) noSuchPart(a archived) {
 
 // trees compares the tars.
 func (p *proof) trees(ctx context.Context) error {
-	d := &disk{j: p.j, vol: p.vol, table: p.table}
+	d := &disk{j: p.j, vol: p.vol, table: p.table, proves: true}
 	of := map[*tree]archived{}
 	for _, a := range p.sh.archives {
 		if a.kind != layout.Tar {
@@ -167,7 +133,7 @@ func (p *proof) trees(ctx context.Context) error {
 	}
 	p.unarchived()
 	defer d.unmount(ctx)
-	if err := d.mountThese(ctx, d.trees, p.j.m.KeepVolumes); err != nil {
+	if err := d.mountThese(ctx, d.trees, p.j.keep); err != nil {
 		return err
 	}
 	for _, t := range d.trees {
@@ -189,49 +155,6 @@ func (p *proof) mountable(of partition.Partition) error {
 	}
 	return hint.Wrap(fmt.Errorf("%s of %s (%s) is archived as files, and cannot be read here: %w", spoken(of.Number), p.j.s.ID, contentOf(of), err),
 		"validate it on a machine whose kernel reads that filesystem")
-}
-
-// told says whether the record has something else in a partition than the disk has:
-// geometry has told of that.
-func (p *proof) told(of partition.Partition) bool {
-	if p.sh.record == nil || p.sh.record.Geometry == nil {
-		return false
-	}
-	for _, r := range p.sh.record.Geometry.Partitions {
-		if r.Number == layout.Part(of.Number) {
-			return r.Content != of.Content.Type
-		}
-	}
-	return false
-}
-
-// blanks looks whether the partitions that are in no archive for being all zeros
-// are so.
-func (p *proof) blanks(ctx context.Context) error {
-	if p.sh.record == nil {
-		return nil
-	}
-	for _, s := range p.sh.record.Skipped {
-		of := p.partition(s.Partition)
-		if s.Why != whyBlank || of == nil { // geometry has told of one that is not there
-			continue
-		}
-		src, err := block.Section(p.vol, of.Start, of.Length)
-		if err != nil {
-			return fmt.Errorf("%s of %s: %w", spoken(of.Number), p.j.s.ID, err)
-		}
-		zero, err := block.IsZero(ctx, src)
-		if err != nil {
-			return readHint(fmt.Errorf("%s of %s: %w", spoken(of.Number), p.j.s.ID, err))
-		}
-		if !zero {
-			p.found(Difference{
-				Snapshot: p.j.s.ID, Key: p.sh.record.Key, Part: s.Partition, Between: BetweenSnapshot,
-				Kind: string(archive.DiffContent), Len: of.Length, Want: "data", Got: whyBlank,
-			})
-		}
-	}
-	return nil
 }
 
 // unarchived tells of partitions of which the predecessor has left no archive. In

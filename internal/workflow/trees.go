@@ -160,13 +160,13 @@ type tree struct {
 func (d *disk) mount(ctx context.Context) error {
 	j := d.j
 	todo := d.unwritten()
-	if err := d.mountThese(ctx, todo, j.m.KeepVolumes && !j.m.AndValidate); err != nil {
+	if err := d.mountThese(ctx, todo, j.keep && !j.m.AndValidate); err != nil {
 		return err
 	}
 	total := d.rawSize()
 	for _, t := range todo {
 		if err := d.survey(ctx, t); err != nil {
-			return waysOn(fmt.Errorf("%s of %s: %w", spoken(t.of.Number), j.s.ID, err), t.of.Number)
+			return waysOn(ctx, fmt.Errorf("%s of %s: %w", spoken(t.of.Number), j.s.ID, err), ways(t.of.Number))
 		}
 		total += t.streamSize()
 	}
@@ -188,7 +188,7 @@ func (d *disk) mountThese(ctx context.Context, todo []*tree, keep bool) error {
 	}
 	for _, t := range todo {
 		if err := d.mountOne(ctx, t, keep); err != nil {
-			return waysOn(fmt.Errorf("%s of %s: %w", spoken(t.of.Number), d.j.s.ID, err), t.of.Number)
+			return waysOn(ctx, fmt.Errorf("%s of %s: %w", spoken(t.of.Number), d.j.s.ID, err), d.ways(t.of.Number))
 		}
 	}
 	return nil
@@ -251,7 +251,7 @@ func (t *tree) fill(j *job, used int64) {
 			Skipped: func(path string) { j.log.Debug("skipped a socket, which a tar cannot hold", "path", path) },
 		})
 		if err != nil {
-			return written{}, waysOn(fmt.Errorf("archive the files of %s of %s: %w", spoken(t.of.Number), j.s.ID, err), t.of.Number)
+			return written{}, waysOn(ctx, fmt.Errorf("archive the files of %s of %s: %w", spoken(t.of.Number), j.s.ID, err), ways(t.of.Number))
 		}
 		j.res.Entries += got.Entries
 		return written{
@@ -295,12 +295,21 @@ func (d *disk) unmount(ctx context.Context) {
 	}
 }
 
-// waysOn adds what else can be done with a partition whose files cannot be read.
-func waysOn(err error, number int) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+// waysOn adds what else can be done with a partition whose files cannot be read,
+// unless the work was ended.
+func waysOn(ctx context.Context, err error, next string) error {
+	if ctx.Err() != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return hint.Wrap(err, ways(number))
+	return hint.Wrap(err, next)
+}
+
+// ways are those on from a mount that failed.
+func (d *disk) ways(number int) string {
+	if d.proves {
+		return "run the command again, which reads a fresh volume; where it fails again, run it on a machine whose kernel mounts that filesystem"
+	}
+	return ways(number)
 }
 
 func ways(number int) string {

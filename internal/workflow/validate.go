@@ -18,7 +18,29 @@ import (
 // what came of it, as Migrate does. A snapshot whose archives differ is a failure
 // for which errors.Is tells ErrDifferent; its differences were reported one by one.
 func (m *Migrator) Validate(ctx context.Context, sub Subject) (Summary, error) {
-	return m.runAll(ctx, sub, m.validation())
+	listed, err := m.count(ctx, sub, catalog.Migrated)
+	if err != nil {
+		return Summary{}, err
+	}
+	if listed == 0 {
+		return Summary{}, m.nothing(catalog.Migrated)
+	}
+	sum, err := m.runAll(ctx, sub, m.validation())
+	sum.Listed = listed
+	return sum, err
+}
+
+// count is how many snapshots there are to be worked on.
+func (m *Migrator) count(ctx context.Context, sub Subject, value string) (n int, err error) {
+	for _, err := range m.Catalog.Snapshots(ctx, m.filter(sub, value)) {
+		if err != nil {
+			return 0, fmt.Errorf("list snapshots: %w", err)
+		}
+		if n++; sub.One {
+			break
+		}
+	}
+	return n, nil
 }
 
 func (m *Migrator) validation() task {
@@ -54,7 +76,7 @@ func (j *job) validate(ctx context.Context) error {
 		return err
 	}
 	if sh.record == nil && len(sh.archives) > 0 && sh.archives[0].kind != "img" {
-		j.res.Unproven = append(j.res.Unproven, "the archive is the predecessor's: fractions of a second, extended attributes, ACLs, capabilities and holes are not in it")
+		j.res.Unproven = append(j.res.Unproven, "the archive is the predecessor's: fractions of a second, extended attributes, ACLs, capabilities, holes, and which devices and fifos are hard links of each other, are not in it")
 	}
 	return nil
 }
@@ -72,6 +94,8 @@ func (j *job) compare(ctx context.Context, sh *shelf, count *atomic.Int64) error
 		return err
 	}
 	stored := int64(0)
+	// The migration before, if there was one, has told of its archives in these.
+	j.res.Keys, j.res.Stored, j.res.Plain, j.res.Entries = nil, 0, 0, 0
 	for _, a := range sh.archives {
 		j.res.Keys = append(j.res.Keys, a.key)
 		j.res.Stored += a.info.Size
@@ -117,6 +141,8 @@ func (j *job) prove(ctx context.Context, sh *shelf, report func(Difference)) err
 	vol.Keep()
 	release()
 	j.m.Report.Note(j.s.ID, fmt.Sprintf("%d difference(s) were found on volume %s, which may have been written to since it was made: looking again on a new one", differing.Load(), vol.ID()))
+	j.res.Entries = 0
+	j.keep = false // the other stays, and has the folders where it would be mounted
 	fresh, releaseFresh, err := j.newVolume(ctx, VolumeRequest{})
 	if err != nil {
 		return err
@@ -220,7 +246,9 @@ func (o opener) choose(ctx context.Context, key string) (_ *encrypt.SessionKey, 
 		return nil, nil // whoever reads it will find the same, and what else there is to say
 	}
 	if err != nil {
-		return nil, hint.Wrap(fail(err), hint.Of(err))
+		// Who has the private key is told where the message is.
+		here := "aws s3 cp " + hint.Quote("s3://"+o.bucket+"/"+key) + " - | head -c 524288"
+		return nil, hint.Replace(fail(err), strings.Replace(hint.Of(err), "head -c 524288 OBJECT", here, 1))
 	}
 	return session, nil
 }

@@ -144,47 +144,6 @@ func (w *verifying) all(ctx context.Context, sub VerifySubject) error {
 	return nil
 }
 
-// records are the keys of the snapshot records that are meant.
-func (w *verifying) records(ctx context.Context, sub VerifySubject) ([]string, error) {
-	lister, ok := w.Store.(objstore.Lister)
-	if !ok {
-		return nil, errNoList
-	}
-	left := map[snapshot.ID]bool{}
-	for _, id := range sub.IDs {
-		left[id] = true
-	}
-	meant := len(left)
-	var keys []string
-	for info, err := range lister.List(ctx, layout.Manifests) {
-		if errors.Is(err, objstore.ErrForbidden) {
-			return nil, hint.Wrap(fmt.Errorf("snapshots are found by the list of s3://%s/%s: %w", w.Bucket, layout.Manifests, err),
-				"allow s3:ListBucket, or name archives by their address, which needs s3:GetObject alone: snap-to-s3 verify s3://"+w.Bucket+"/KEY")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list s3://%s/%s: %w", w.Bucket, layout.Manifests, err)
-		}
-		id, ok := layout.SnapshotOf(info.Key)
-		if !ok || !layout.IsSnapshotRecord(info.Key) {
-			continue
-		}
-		if _, wanted := left[id]; sub.All || wanted {
-			left[id] = false
-			keys = append(keys, info.Key)
-		}
-	}
-	for _, id := range sub.IDs {
-		if left[id] {
-			w.failed(string(id), hint.Wrap(fmt.Errorf("no record of %s is in s3://%s/%s", id, w.Bucket, layout.Manifests),
-				"what the predecessor has stored has none: name it by its address, s3://"+w.Bucket+"/KEY"))
-		}
-	}
-	if meant == 0 && len(keys) == 0 {
-		return nil, hint.Wrap(fmt.Errorf("%w: no snapshot has a record in s3://%s/%s", ErrNothing, w.Bucket, layout.Manifests), "is it another bucket?")
-	}
-	return keys, nil
-}
-
 // failed counts something that could not be looked at.
 func (w *verifying) failed(key string, err error) {
 	w.sum.Failed++
@@ -291,28 +250,6 @@ func (w *verifying) archive(ctx context.Context, key string) {
 		return
 	}
 	w.one(ctx, *a, n)
-}
-
-// misplaced notes where a record is not that of the archive whose record it stands
-// for, and has it be that.
-func (w *verifying) misplaced(sh *shelf, rec *layout.ArchiveRecord, key string) {
-	own, list := layout.ArchiveRecordKeyOf(key), layout.Manifests+key+".entries"
-	if len(rec.Recipients) > 0 {
-		list += ".gpg"
-	}
-	for _, c := range []struct {
-		kind string
-		says *string
-		is   string
-	}{{"key", &rec.Archive, key}, {"archive record", &rec.Key, own}, {"entries", &rec.Entries.Key, list}} {
-		if *c.says != c.is {
-			sh.wrong = append(sh.wrong, Difference{Snapshot: rec.Snapshot, Key: own, Part: rec.Partition, Between: BetweenRecord, Kind: c.kind, Want: *c.says, Got: c.is})
-			*c.says = c.is
-		}
-	}
-	if id, ok := layout.SnapshotOf(key); ok && id != rec.Snapshot {
-		sh.wrong = append(sh.wrong, Difference{Snapshot: id, Key: own, Part: rec.Partition, Between: BetweenRecord, Kind: "snapshot", Want: string(rec.Snapshot), Got: string(id)})
-	}
 }
 
 // predecessor is an object that no record tells of.
