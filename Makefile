@@ -21,12 +21,15 @@ race: ## all tests, watched for data races
 fuzz: ## each fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
 soak: ## the whole fault matrix; then all tests, shuffled and watched for races, for SOAKTIME seconds
-	SNAP_TO_S3_SOAK=1 go test -timeout 2h -run 'Matrix|Many|Killed|Stopped' ./internal/cli
+	SNAP_TO_S3_SOAK=1 go test -timeout 4h -run 'Matrix|Many|Killed|Stopped' ./internal/cli ./internal/archive
 	@end=$$(($$(date +%s) + $(SOAKTIME))); while [ $$(date +%s) -lt $$end ]; do \
 		go test -race -timeout 30m -count=1 -shuffle=on ./... || exit 1; done
-bench: ## images against dd | lz4 and dd | zstd, trees against tar | lz4 and tar | zstd
+bench: ## images against dd | lz4, trees against tar | lz4, gpg against gpg, bills against zcat | awk, and as root a validation
 	scripts/bench-image.sh
 	scripts/bench-tree.sh
+	scripts/bench-gpg.sh
+	scripts/bench-bill.sh
+	[ "$$(id -u)" -ne 0 ] || scripts/bench-validate.sh
 
 check: fmt vet lint tidy test ## what a change must pass; imports, manual and documents are held by tests
 fmt: ## which files are not formatted

@@ -147,7 +147,7 @@ func (d *frameDecoding) readAll(ctx context.Context, r io.Reader, table func() (
 	at, plain := int64(0), int64(-1)
 	for {
 		f, err := table()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

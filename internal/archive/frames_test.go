@@ -189,7 +189,7 @@ func TestReadFramesOfHostileTables(t *testing.T) {
 		for at := range 2 {
 			frames := slices.Clone(f.frames)
 			change(&frames[at])
-			allowed := at == 0 && (strings.HasSuffix(name, "gap in the contents")) // the first may be any
+			allowed := at == 0 && strings.HasSuffix(name, "gap in the contents") // the first may be any
 			b := f.read(t.Context(), f.stored, table(io.EOF, frames...))
 			switch {
 			case allowed:

@@ -44,6 +44,7 @@ type runRows func(BlockRun) error
 func (visit runRows) Absent(from, count int64) error {
 	return visit(BlockRun{From: from, Count: count, Zero: true})
 }
+
 func (visit runRows) Zero(from, count int64) error {
 	return visit(BlockRun{From: from, Count: count, Zero: true})
 }

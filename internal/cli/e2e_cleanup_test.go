@@ -227,14 +227,6 @@ func TestCleanup(t *testing.T) {
 	}
 }
 
-// noStateFiles wants none.
-func (w *world) noStateFiles() {
-	w.t.Helper()
-	if files, err := os.ReadDir(w.stateDir()); err != nil || len(files) > 0 {
-		w.t.Errorf("state files: %v, %v", files, err)
-	}
-}
-
 // A right that is missing is named, and the rest is done.
 func TestCleanupWithWhatRightsThereAre(t *testing.T) {
 	t.Parallel()

@@ -223,6 +223,7 @@ func TestJSONOutput(t *testing.T) {
 	} else {
 		seen["partition"] = true
 	}
+	checkProofs(t, w, s, check)
 	version := w.ok("version", "--output", "json")
 	var v jsonLine
 	if err := json.Unmarshal([]byte(version.stdout), &v); err != nil {
@@ -233,12 +234,45 @@ func TestJSONOutput(t *testing.T) {
 		switch kind {
 		case "cost", "problem":
 		case "leftover", "summary (cleanup)": // of TestCleanup
+		case "summary (verify)": // checked above, by its verb
 		case "snapshot (analyze)", "volume", "region", "limit", "option", "source", "total", "tag": // of TestAnalyzeFormats and TestAnalyzePlan
 		default:
 			if !seen[kind] {
 				t.Errorf("no %s line was written", kind)
 			}
 		}
+	}
+}
+
+// checkProofs has validate and verify write all that they can.
+func checkProofs(t *testing.T, w *world, s subject, check func([]jsonLine) []jsonLine) {
+	t.Helper()
+	doc := documentedJSON(t)
+	proven := check(w.ok("validate", "--bucket", testBucket, "--output", "json", s.ID).jsonLines(t))
+	if last := proven[len(proven)-1]; last["validated"] != 1.0 {
+		t.Errorf("validate: %v", proven)
+	}
+	lines := w.ok("verify", "--bucket", testBucket, "--output", "json", s.ID).jsonLines(t)
+	sum := lines[len(lines)-1]
+	for name := range sum {
+		if !doc["summary (verify)"][name] {
+			t.Errorf("the summary of verify has %q, which is not documented", name)
+		}
+	}
+	if archives := check(lines[:len(lines)-1]); len(archives) != 1 || sum["verified"] != 1.0 {
+		t.Errorf("verify: %v", lines)
+	}
+	disk, err := os.OpenFile(s.Image, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	if _, err := disk.WriteAt([]byte("other"), 700_000); err != nil {
+		t.Fatal(err)
+	}
+	r := w.run("validate", "--bucket", testBucket, "--output", "json", s.ID)
+	if differences := check(r.jsonLines(t)); r.code != exitDifferent || differences[0].kind() != "difference" || differences[0]["offset"] != float64(512<<10) {
+		t.Errorf("validate of a disk that has changed: exit code %d, %v", r.code, differences)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"snap-to-s3/internal/awssim"
+	"snap-to-s3/internal/cost/bill/billtest"
 	"snap-to-s3/internal/filesystem"
 )
 
@@ -91,7 +92,7 @@ func TestReadme(t *testing.T) {
 		})
 	}
 	// The test itself must not run dry when the README is written anew.
-	for kind, least := range map[string]int{"make": 2, "demo": 1, "migrate": 6, "validate": 3, "verify": 3, "gpg": 1, "dry run": 1, "restore": 2, "aws": 1, "other": 2} {
+	for kind, least := range map[string]int{"make": 2, "demo": 1, "migrate": 6, "validate": 3, "verify": 3, "gpg": 1, "analyze": 4, "dry run": 1, "restore": 2, "aws": 1, "other": 2} {
 		if seen[kind] < least {
 			t.Errorf("%d lines of kind %q in README.md, want %d at least", seen[kind], kind, least)
 		}
@@ -145,6 +146,8 @@ func newReadmeWorld(t *testing.T, lines []string) *readmeWorld {
 		"KEY=" + w.s.key("zstd"), "DEVICE=" + w.device, "TAR=" + w.s.tar("zstd"), "FOLDER=" + w.folder,
 	}
 	switch all := strings.Join(lines, "\n"); {
+	case strings.Contains(all, "analyze"):
+		w.bill(billtest.New(1, time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC), 1), billtest.LegacyCSV, billtest.Daily, "costreport-1.csv.gz")
 	case strings.Contains(all, "--gpg-recipient"):
 		w.extra = append(w.extra, "GNUPGHOME="+readmeKey(t))
 	case strings.Contains(all, "$KEY"):
@@ -194,6 +197,8 @@ func (w *readmeWorld) types(line string) string {
 		return "gpg"
 	case strings.Contains(line, "verify "):
 		return "verify"
+	case strings.Contains(line, "analyze"):
+		return "analyze"
 	case strings.Contains(line, "validate "):
 		if now != "validated" {
 			w.t.Errorf("%s: the tag is %q", line, now)
@@ -228,7 +233,7 @@ func readmeKey(t *testing.T) string {
 	if _, err := exec.LookPath("gpg"); err != nil {
 		t.Skip("gpg is not installed")
 	}
-	home, err := os.MkdirTemp("/tmp", "s2s") // short: it is the beginning of a socket's path
+	home, err := os.MkdirTemp("/tmp", "s2s") //nolint:usetesting // short: it is the beginning of a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}

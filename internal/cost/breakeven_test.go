@@ -20,16 +20,13 @@ us-west-2,s3:STANDARD,GiB-month,0.023,x
 us-west-2,s3:STANDARD_IA,GiB-month,0.0125,x
 us-west-2,s3:GLACIER,GiB-month,0.004,x
 `
-	table, err := parseTable(there)
-	if err != nil {
-		t.Fatal(err)
-	}
 	requests := map[string]string{"STANDARD": "0.005", "STANDARD_IA": "0.01", "GLACIER": "0.03"}
 	text := there + "us-west-2,ebs:gp3,GiB-month,0.08,x\n"
 	for class, put := range requests {
 		text += fmt.Sprintf("us-west-2,s3:%s-put,thousand,%s,x\nus-west-2,s3:%s-get,thousand,0.0004,x\n", class, put, class)
 	}
-	if table, err = parseTable(text); err != nil {
+	table, err := parseTable(text)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return table

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -39,7 +40,7 @@ func ReadPrices(ctx context.Context, name string, r io.Reader) (*PriceList, erro
 		_, _ = in.Discard(3) // they were peeked at
 	}
 	first, err := in.Peek(1)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read price list %s: %w", name, err)
 	}
 	l := &listing{prices: map[item]price{}, plain: map[item]bool{}, notes: map[string]bool{}}

@@ -19,10 +19,10 @@ func (l *listing) readCSV(r io.Reader) error {
 	for n := 1; ; n++ {
 		in.left = maxValue
 		row, err := rows.Read()
-		if err == io.EOF && len(column) == 0 {
+		if errors.Is(err, io.EOF) && len(column) == 0 {
 			return errors.New("it has no row of column names that begins with SKU")
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

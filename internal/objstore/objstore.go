@@ -63,8 +63,8 @@ var (
 	ErrArchived = errors.New("object is in an archive storage class")
 	// ErrThawing stands beside ErrArchived where a thaw is under way.
 	ErrThawing = errors.New("a thaw is under way")
-	// ErrForbidden: these credentials lack the right. Of a single object it cannot
-	// be told from ErrNotExist.
+	// ErrForbidden: these credentials lack the right. Of a single object it stands
+	// beside ErrNotExist: whether the object is there is not known.
 	ErrForbidden = errors.New("not allowed")
 	// ErrDone: Commit or Abort of a Writer was called before.
 	ErrDone = errors.New("objstore: the writer is committed or aborted already")

@@ -206,19 +206,19 @@ func TestGPGThatFailsIsNoDifference(t *testing.T) {
 			continue
 		}
 		whole := w.object(key)
-		for name, run := range map[string]func(s objstore.Store) (error, int){
-			"verify": func(s objstore.Store) (error, int) {
+		for name, run := range map[string]func(s objstore.Store) (int, error){
+			"verify": func(s objstore.Store) (int, error) {
 				v := verifyThese(t, s, workflow.VerifySubject{IDs: named(first).IDs}, k.verifying)
-				return v.err, len(v.differences)
+				return len(v.differences), v.err
 			},
-			"validate": func(s objstore.Store) (error, int) {
+			"validate": func(s objstore.Store) (int, error) {
 				r := w.quickRun(k.opening, func(m *workflow.Migrator) { m.Store = s }).validate(t.Context(), named(first))
 				w.tagged(catalog.Migrated)
-				return r.err, len(r.report.differences)
+				return len(r.report.differences), r.err
 			},
 		} {
 			killed := killing{Memory: w.store, key: key, t: t, whole: int64(len(whole))}
-			if err, n := run(&killed); err == nil || errors.Is(err, workflow.ErrDifferent) || n > 0 || killed.dead.Load() == 0 {
+			if n, err := run(&killed); err == nil || errors.Is(err, workflow.ErrDifferent) || n > 0 || killed.dead.Load() == 0 {
 				t.Errorf("%s, gpg killed at %s: %v, %d differences, %d killed", name, key, err, n, killed.dead.Load())
 			}
 		}

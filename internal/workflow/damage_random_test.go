@@ -72,8 +72,17 @@ func damageAtRandom(r *rand.Rand, of map[string][]byte, keys []string) (what, ke
 		name string
 		do   damageKind
 	}{
-		{"bit", randomBit}, {"bit", randomBit}, {"bit", randomBit}, {"bit", randomBit}, {"byte", randomByte}, {"cut", randomCut},
-		{"end", randomEnd}, {"swap", randomSwap}, {"gap", randomGap}, {"twice", randomTwice}, {"zeros", randomZeros},
+		{"bit", randomBit},
+		{"bit", randomBit},
+		{"bit", randomBit},
+		{"bit", randomBit},
+		{"byte", randomByte},
+		{"cut", randomCut},
+		{"end", randomEnd},
+		{"swap", randomSwap},
+		{"gap", randomGap},
+		{"twice", randomTwice},
+		{"zeros", randomZeros},
 	}
 	for {
 		key = keys[r.IntN(len(keys))]

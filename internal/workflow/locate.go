@@ -160,7 +160,7 @@ func (l shelves) standsAs(ctx context.Context, sh *shelf, rec *layout.ArchiveRec
 	}
 	body, err := readRecord(ctx, l.store, l.bucket, rec.Key)
 	switch {
-	case errors.Is(err, objstore.ErrNotExist):
+	case surelyMissing(err):
 		differ(rec.Key, string(archive.DiffMissing), "", err.Error())
 	case err != nil:
 		return nil, err
@@ -182,7 +182,7 @@ func (l shelves) standsAs(ctx context.Context, sh *shelf, rec *layout.ArchiveRec
 		info *objstore.Info
 	}{{rec.Archive, &a.info}, {rec.Entries.Key, &a.entries}} {
 		*o.info, err = l.store.Stat(ctx, o.key)
-		if errors.Is(err, objstore.ErrNotExist) {
+		if surelyMissing(err) {
 			differ(o.key, string(archive.DiffMissing), "", err.Error())
 			whole = false
 			continue
@@ -200,6 +200,12 @@ func (l shelves) standsAs(ctx context.Context, sh *shelf, rec *layout.ArchiveRec
 		differ(rec.Entries.Key, "size", fmt.Sprintf("%d bytes", rec.Entries.Size), fmt.Sprintf("%d bytes", a.entries.Size))
 	}
 	return &a, nil
+}
+
+// surelyMissing tells an object that is not there from one that may only be
+// forbidden, which is no difference.
+func surelyMissing(err error) bool {
+	return errors.Is(err, objstore.ErrNotExist) && !errors.Is(err, objstore.ErrForbidden)
 }
 
 // readRecord returns a record's bytes.

@@ -34,7 +34,7 @@ type decrypted struct {
 
 func (d *decrypted) Read(p []byte) (int, error) {
 	n, err := d.from.Read(p)
-	if err != nil && err != io.EOF && !errors.Is(err, encrypt.ErrDamaged) { //nolint:errorlint // as io.Reader has it
+	if err != nil && err != io.EOF && !errors.Is(err, encrypt.ErrDamaged) {
 		d.mu.Lock()
 		d.err = err
 		d.mu.Unlock()
@@ -67,7 +67,7 @@ func (r *objectReader) Read(p []byte) (int, error) {
 	if r.progress != nil {
 		r.progress(int64(n))
 	}
-	if err != nil && err != io.EOF { //nolint:errorlint // as io.Reader has it
+	if err != nil && err != io.EOF {
 		r.mu.Lock()
 		r.err = err
 		r.mu.Unlock()
@@ -76,22 +76,19 @@ func (r *objectReader) Read(p []byte) (int, error) {
 }
 
 // openStored opens an object as it is stored, with its SHA-256.
-func openStored(ctx context.Context, r *readback, info objstore.Info) (*object, error) {
+func openStored(ctx context.Context, r *readback, info objstore.Info) *object {
 	o := objstore.ReadOptions{Log: r.log}
 	if info.Key != r.a.key { // entries are small beside their archive
 		o.Streams, o.Chunk = 2, 1<<20
 	}
 	get := objstore.NewReader(ctx, r.store, info, o)
 	raw := &objectReader{from: get, sum: sha256.New()}
-	return &object{key: info.Key, plain: raw, raw: raw, get: get, open: []io.Closer{get}}, nil
+	return &object{key: info.Key, plain: raw, raw: raw, get: get, open: []io.Closer{get}}
 }
 
 // openObject opens an object and decrypts it where it is encrypted.
 func openObject(ctx context.Context, r *readback, info objstore.Info, key *encrypt.SessionKey) (*object, error) {
-	o, err := openStored(ctx, r, info)
-	if err != nil {
-		return nil, err
-	}
+	o := openStored(ctx, r, info)
 	if info.Key == r.a.key { // its checksum is the CRC, and its bytes are counted
 		o.raw.sum, o.raw.progress = nil, r.progress
 	}

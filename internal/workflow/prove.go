@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"snap-to-s3/internal/archive"
@@ -202,8 +203,7 @@ func (p *proof) tree(ctx context.Context, a archived, files archive.Tree) error 
 	theirs := a.record == nil
 	if theirs { // in whatever order: both sides are gathered first
 		wantTable, gotTable := archive.NewTable(archive.TableOptions{}), archive.NewTable(archive.TableOptions{})
-		defer wantTable.Close()
-		defer gotTable.Close()
+		defer closing(p.j.log, wantTable, gotTable)
 		putWant = func(_ context.Context, r *archive.TreeRow) error { return wantTable.Add(r) }
 		putGot = func(_ context.Context, r *archive.TreeRow) error { return gotTable.Add(r) }
 		wantRows, gotRows = afterwards(want.All(ctx), wantTable.Sorted(ctx)), afterwards(got.All(ctx), gotTable.Sorted(ctx))
@@ -274,5 +274,14 @@ func (p *proof) readback(a archived) *readback {
 	return &readback{
 		store: m.Store, gpg: m.GPG, log: p.j.log, subject: p.j.s.ID, a: a, found: p.found,
 		progress: func(n int64) { p.j.task.Add(n) },
+	}
+}
+
+// closing ends the tables of a comparison: what they say then, it does not depend on.
+func closing(log *slog.Logger, tables ...*archive.Table) {
+	for _, t := range tables {
+		if err := t.Close(); err != nil {
+			log.Warn("a file for sorting could not be closed", "err", err)
+		}
 	}
 }

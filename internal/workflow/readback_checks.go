@@ -90,10 +90,7 @@ func (r *readback) checkPlain() {
 
 // storedList holds entries that cannot be decrypted to the record.
 func (r *readback) storedList(ctx context.Context) error {
-	list, err := openStored(ctx, r, r.a.entries)
-	if err != nil {
-		return err
-	}
+	list := openStored(ctx, r, r.a.entries)
 	defer list.close()
 	sum, err := list.rest()
 	if err != nil {

@@ -26,7 +26,7 @@ type survey struct {
 	asked   map[place]Estate             // whose snapshots are all among found
 	owned   map[place][]snapshot.Snapshot
 	by      map[place]Asker
-	answers int // how often EC2 told all that it was asked
+	answers int                   // how often EC2 told all that it was asked
 	closed  map[string][]closedTo // askers, by name, that had no credentials
 	unasked []error
 	notes   []string

@@ -55,7 +55,7 @@ func (r *readback) sample(ctx context.Context, share float64, random *rand.Rand)
 // sampleFrame reads one frame by itself.
 func (r *readback) sampleFrame(ctx context.Context, f codec.Frame) error {
 	get := objstore.NewReader(ctx, r.store, r.a.info, objstore.ReadOptions{Streams: 1, Off: f.StoredOff, Len: f.StoredLen, Log: r.log})
-	defer get.Close()
+	defer func() { _ = get.Close() }() // all that matters was read
 	raw := &objectReader{from: get, progress: r.progress}
 	moved := f
 	moved.StoredOff = 0

@@ -45,8 +45,10 @@ func (s *Store) statWithoutReason(ctx context.Context, key, doing string, headEr
 		return struct{}{}, err
 	})
 	switch code := aws.Code(err); {
-	case code == "NoSuchKey", code == "AccessDenied" && !aboutKMS(err):
+	case code == "NoSuchKey":
 		return objstore.Info{}, fmt.Errorf("%s: %w", doing, objstore.ErrNotExist)
+	case code == "AccessDenied" && !aboutKMS(err):
+		return objstore.Info{}, s.unseen(doing)
 	case err == nil, aboutKMS(err), code == "InvalidObjectState", code == "InvalidRange":
 	default:
 		return objstore.Info{}, s.explain(err, doing)
@@ -144,6 +146,12 @@ func answered(out *awss3.GetObjectOutput, r objstore.Range) (int64, error) {
 	return size - from, nil
 }
 
+// unseen is the error of an object that S3 neither gives nor says to be missing.
+func (s *Store) unseen(doing string) error {
+	return hint.Wrap(&forbidden{fmt.Errorf("%s: %w", doing, objstore.ErrNotExist)},
+		"where the object is known to be there, allow s3:GetObject on "+s.bucket+"/*; s3:ListBucket lets S3 tell missing from forbidden")
+}
+
 func (s *Store) explainGet(err error, doing string, r objstore.Range) error {
 	switch code := aws.Code(err); {
 	case code == "NoSuchKey" && r.ETag != "", aws.Status(err) == 412:
@@ -153,8 +161,7 @@ func (s *Store) explainGet(err error, doing string, r objstore.Range) error {
 	case code == "AccessDenied" && aboutKMS(err):
 		return aws.ExplainWith(err, doing, "allow kms:Decrypt on the key that the object is encrypted with")
 	case code == "AccessDenied":
-		return hint.Wrap(fmt.Errorf("%s: %w", doing, objstore.ErrNotExist),
-			"where the object is known to be there, allow s3:GetObject on "+s.bucket+"/*; s3:ListBucket lets S3 tell missing from forbidden")
+		return s.unseen(doing)
 	case code == "InvalidObjectState":
 		return hint.Wrap(fmt.Errorf("%s: %w", doing, objstore.ErrArchived),
 			"thaw it first: aws s3api restore-object")

@@ -121,7 +121,7 @@ func (c *columnReader) readHeader() (*format.PageHeader, int, error) {
 			return nil, 0, fmt.Errorf("read page header: %w", err)
 		}
 		n, err := oversee(b)
-		if err == errThriftShort && room < maxPageHeader && room < c.end-c.at {
+		if errors.Is(err, errThriftShort) && room < maxPageHeader && room < c.end-c.at {
 			continue
 		}
 		if err != nil {

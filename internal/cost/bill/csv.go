@@ -60,7 +60,7 @@ func (s *scanner) cut() ([]byte, int, error) {
 			}
 			held := from - s.start
 			if err := s.fill(); err != nil {
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					return s.rest(held, quotes)
 				}
 				return nil, 0, err

@@ -34,7 +34,7 @@ func (l *ledger) readCSV(name string, r io.Reader, src *Source, tell func(rows i
 	pending := int64(0)
 	for {
 		rec, quotes, err := c.record()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			tell(pending)
 			return nil
 		}
@@ -57,7 +57,7 @@ func (l *ledger) readCSV(name string, r io.Reader, src *Source, tell func(rows i
 
 func (c *csvReader) header() ([]byte, error) {
 	rec, _, err := c.record()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil, hint.Wrap(fmt.Errorf("%s is empty", c.name), "was it downloaded whole? compare its size with that in the bucket")
 	}
 	if err != nil {

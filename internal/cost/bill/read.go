@@ -62,7 +62,7 @@ func (l *ledger) read(ctx context.Context, p part) ([]part, error) {
 	r.raw = &counted{r: f, n: &r.bytes}
 	r.text = bufio.NewReaderSize(r.raw, chunkSize)
 	head, err := r.text.Peek(4)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read bill %s: %w", p.Name, err)
 	}
 	switch {

@@ -128,7 +128,7 @@ type unpacked struct {
 
 func (u unpacked) Read(p []byte) (int, error) {
 	n, err := u.Reader.Read(p)
-	if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF || u.source != nil && u.source.err != nil {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || u.source != nil && u.source.err != nil {
 		return n, err
 	}
 	return n, fmt.Errorf("%w: %w", errDamaged, err)

@@ -148,7 +148,7 @@ func (l *ledger) snapshot(k key, e *entry, newest int32) (Snapshot, int32) {
 // money is an amount of units as nano-dollars.
 func money(units int64) cost.Money {
 	const per = perUnit / int64(cost.Dollar)
-	half := int64(per / 2)
+	half := per / 2
 	if units < 0 {
 		half = -half
 	}

@@ -69,7 +69,7 @@ func (v *values) data(b, levels []byte, n int, optional bool, encoding format.En
 	some := n
 	if optional {
 		v.levels = slices.Grow(v.levels[:0], n)[:n]
-		if _, err := hybrid(v.levels, levels, 1); err != nil {
+		if err := hybrid(v.levels, levels, 1); err != nil {
 			return err
 		}
 		some = v.present(n)
@@ -89,7 +89,7 @@ func (v *values) data(b, levels []byte, n int, optional bool, encoding format.En
 		if len(b) == 0 || b[0] > 32 {
 			return fmt.Errorf("a page's indexes: %w", errParquet)
 		}
-		if _, err := hybrid(v.ids, b[1:], uint(b[0])); err != nil {
+		if err := hybrid(v.ids, b[1:], uint(b[0])); err != nil {
 			return err
 		}
 		if top := slices.Max(v.ids); int64(top) >= int64(dictionary.count) {
@@ -124,18 +124,18 @@ func (v *values) present(n int) int {
 
 // hybrid decodes runs and packed groups of numbers of so many bits
 // (https://parquet.apache.org/docs/file-format/data-pages/encodings/#RLE), as
-// many as dst has room for. It returns what is left of b.
-func hybrid(dst []uint32, b []byte, width uint) ([]byte, error) {
+// many as dst has room for.
+func hybrid(dst []uint32, b []byte, width uint) error {
 	bytes := int(width+7) / 8
 	for len(dst) > 0 {
 		head, n := binary.Uvarint(b)
 		if n <= 0 || head == 0 {
-			return nil, fmt.Errorf("a run of numbers: %w", errParquet)
+			return fmt.Errorf("a run of numbers: %w", errParquet)
 		}
 		b = b[n:]
 		if head&1 == 0 {
 			if len(b) < bytes {
-				return nil, fmt.Errorf("a run of numbers: %w", errParquet)
+				return fmt.Errorf("a run of numbers: %w", errParquet)
 			}
 			var value uint32
 			for i := range bytes {
@@ -154,13 +154,13 @@ func hybrid(dst []uint32, b []byte, width uint) ([]byte, error) {
 		}
 		size := int(groups) * int(width)
 		if size > len(b) {
-			return nil, fmt.Errorf("a group of numbers: %w", errParquet)
+			return fmt.Errorf("a group of numbers: %w", errParquet)
 		}
 		n = min(int(groups)*8, len(dst))
 		unpackBits(dst[:n], b[:size], width)
 		b, dst = b[size:], dst[n:]
 	}
-	return b, nil
+	return nil
 }
 
 // unpackBits reads numbers of so many bits, the lowest first.

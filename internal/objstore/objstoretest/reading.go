@@ -20,8 +20,15 @@ func ranges(s *script) {
 	info := s.put(key, data, objstore.CreateOptions{})
 	size := int64(len(data))
 	for _, r := range []objstore.Range{
-		{Len: 1}, {Len: size}, {Len: size + 1}, {Off: 7, Len: 1}, {Off: s.PartSize - 3, Len: 6},
-		{Off: size - 1}, {Off: size - 1, Len: 1}, {Off: size - 5, Len: 1000}, {Off: 9, Len: 1<<63 - 1},
+		{Len: 1},
+		{Len: size},
+		{Len: size + 1},
+		{Off: 7, Len: 1},
+		{Off: s.PartSize - 3, Len: 6},
+		{Off: size - 1},
+		{Off: size - 1, Len: 1},
+		{Off: size - 5, Len: 1000},
+		{Off: 9, Len: 1<<63 - 1},
 	} {
 		for _, etag := range []string{"", info.ETag} {
 			r.ETag = etag
