@@ -199,7 +199,7 @@ func checkBucket(name string) error {
 	_, notAnAddress := netip.ParseAddr(name)
 	switch {
 	case name == "":
-		return usagef("name the bucket that the archives go to: --bucket NAME", "--bucket is missing")
+		return usagef("name the bucket of the archives: --bucket NAME", "--bucket is missing")
 	case strings.Contains(name, "://") || strings.Contains(name, "/"):
 		return usagef(next, "--bucket %q: an address, not a bucket's name", name)
 	case strings.HasPrefix(name, "arn:"):

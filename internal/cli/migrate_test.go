@@ -168,8 +168,6 @@ func TestMigrateRefuses(t *testing.T) {
 		"--all --log-format xml":                         `--log-format "xml": must be text or json`,
 		"--all --bucket":                                 "--bucket needs a value",
 		"--all --all=maybe":                              `--all "maybe": invalid syntax`,
-		"--all --gpg-recipient me":                       "unknown flag --gpg-recipient",
-		"--all --validate":                               "unknown flag --validate",
 		"--all --source direct":                          "unknown flag --source",
 		"--all --buckt b":                                "unknown flag --buckt",
 		"--all -x":                                       "unknown flag -x",
@@ -191,10 +189,9 @@ func TestMigrateRefuses(t *testing.T) {
 
 func TestUnknownFlagsSayWhatIsMeant(t *testing.T) {
 	for line, want := range map[string]string{
-		"--buckt b":          "did you mean --bucket?",
-		"--snap x":           "did you mean --snapshots?",
-		"--gpg-recipient me": "encryption with gpg is not in this version",
-		"--nothing-like-it":  "snap-to-s3 migrate --help lists the flags",
+		"--buckt b":         "did you mean --bucket?",
+		"--snap x":          "did you mean --snapshots?",
+		"--nothing-like-it": "snap-to-s3 migrate --help lists the flags",
 	} {
 		_, err := parseMigrate(t, line)
 		if hint.Of(err) != want {

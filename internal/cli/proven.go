@@ -19,6 +19,13 @@ type provenItem struct {
 	Holds    []workflow.Hold
 	Monthly  cost.Money // what EBS bills for it, if it shares no block with another: at most this; 0: not known
 	Command  string     // that deletes it
+	Unproven []string   // what of it was not proven
+}
+
+// provenHolds is what could be seen of what holds snapshots.
+type provenHolds struct {
+	Looked  bool     // false: nothing could be seen at all
+	Unknown []string // what could not be looked at, a line each
 }
 
 // holdsPatience is how long may be asked what holds the snapshots: the work is done,
@@ -27,30 +34,38 @@ const holdsPatience = time.Minute
 
 // tellProven says which snapshots are proven: those that nothing holds, with the
 // command that deletes them, and the others. It deletes nothing.
-func (m *migrator) tellProven(ctx context.Context, r report, proven []snapshot.Snapshot) {
+func (m *migrator) tellProven(ctx context.Context, r report, proven []workflow.ProvenSnapshot) {
 	if len(proven) == 0 || ctx.Err() != nil {
 		return
 	}
+	var all []snapshot.Snapshot
+	for _, p := range proven {
+		all = append(all, p.Snapshot)
+	}
 	var holds workflow.Holds
+	told := provenHolds{}
 	if finder, ok := m.Catalog.(workflow.HoldFinder); ok {
 		ctx, cancel := context.WithTimeout(ctx, holdsPatience)
 		defer cancel()
 		var err error
-		if holds, err = finder.Holds(ctx, proven); err != nil {
-			holds.Unknown = append(holds.Unknown, fmt.Sprintf("what holds these snapshots could not be seen: %v", err))
+		holds, err = finder.Holds(ctx, all)
+		told = provenHolds{err == nil, holds.Unknown}
+		if err != nil {
+			told.Unknown = append(told.Unknown, fmt.Sprintf("what holds these snapshots could not be seen: %v", err))
 		}
 	}
 	region := m.session.Config.Region
 	items := make([]provenItem, 0, len(proven))
-	for _, s := range proven {
+	for _, p := range proven {
+		s := p.Snapshot
 		items = append(items, provenItem{
-			Snapshot: s, Holds: holds.Of[s.ID], Monthly: m.Pricing.Table.Estimate(cost.MigrationJob{
+			Snapshot: s, Unproven: p.Unproven, Holds: holds.Of[s.ID], Monthly: m.Pricing.Table.Estimate(cost.MigrationJob{
 				Region: region, BucketRegion: m.Pricing.BucketRegion, Size: s.Size, FullSize: s.FullSize,
 			}).Snapshot,
 			Command: strings.Join([]string{"aws ec2 delete-snapshot --region", hint.Quote(region), "--snapshot-id", string(s.ID)}, " "),
 		})
 	}
-	r.Proven(items, holds.Unknown)
+	r.Proven(items, told)
 }
 
 // spokenHolds names what holds a snapshot.

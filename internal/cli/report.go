@@ -18,9 +18,9 @@ import (
 // report is a workflow.Reporter with an end: the summary is its last line.
 type report interface {
 	workflow.Reporter
-	// Proven is told, before the summary, of the snapshots that were validated, and of
-	// what could not be looked at.
-	Proven(all []provenItem, unknown []string)
+	// Proven is told, before the summary, of the snapshots that were validated, and how
+	// far it was seen what holds them.
+	Proven(all []provenItem, seen provenHolds)
 	Summary(workflow.Summary, error)
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -44,39 +45,61 @@ func (r *textReport) Difference(d workflow.Difference) {
 }
 
 // Proven implements report.
-func (r *textReport) Proven(all []provenItem, unknown []string) {
-	var free, held int
+func (r *textReport) Proven(all []provenItem, seen provenHolds) {
+	var free, partly, held []provenItem
+	for _, p := range all {
+		switch {
+		case len(p.Holds) > 0:
+			held = append(held, p)
+		case len(p.Unproven) > 0:
+			partly = append(partly, p)
+		default:
+			free = append(free, p)
+		}
+	}
+	holds := "nothing is known to hold"
+	if !seen.Looked {
+		holds = "it was not seen what holds"
+	}
+	if len(free) > 0 {
+		r.say("proven, and %s %s%s:", holds, plural(len(free), "snapshot"), spokenBill(free))
+		for _, p := range free {
+			r.say("  %s", p.Command)
+		}
+	}
+	if len(partly) > 0 {
+		r.say("proven as far as the archives go, and %s %s%s; what is not proven is lost with the snapshot:", holds, plural(len(partly), "snapshot"), spokenBill(partly))
+		for _, p := range partly {
+			r.say("  %s", p.Command)
+			for _, text := range p.Unproven {
+				r.say("    unproven: %s", ui.Visible(text))
+			}
+		}
+	}
+	if len(held) > 0 {
+		r.say("proven, and held:")
+		for _, p := range held {
+			r.say("  %s  %s", p.Snapshot.ID, ui.Visible(spokenHolds(p.Holds)))
+		}
+	}
+	for _, text := range seen.Unknown {
+		r.say("not looked at: %s", ui.Visible(text))
+	}
+}
+
+// spokenBill is what EBS bills for snapshots, as far as that is known.
+func spokenBill(all []provenItem) string {
 	var monthly cost.Money
 	for _, p := range all {
-		if len(p.Holds) > 0 {
-			held++
-			continue
-		}
-		free++
 		monthly = monthly.Plus(p.Monthly)
 	}
-	if free > 0 {
-		bill := ""
-		if monthly > 0 {
-			bill = "; EBS bills up to " + monthly.String() + " a month for that"
-		}
-		r.say("proven, and nothing is known to hold %s%s:", plural(free, "snapshot"), bill)
-		for _, p := range all {
-			if len(p.Holds) == 0 {
-				r.say("  %s", p.Command)
-			}
-		}
-	}
-	if held > 0 {
-		r.say("proven, and held:")
-		for _, p := range all {
-			if len(p.Holds) > 0 {
-				r.say("  %s  %s", p.Snapshot.ID, ui.Visible(spokenHolds(p.Holds)))
-			}
-		}
-	}
-	for _, text := range unknown {
-		r.say("not looked at: %s", ui.Visible(text))
+	switch text := monthly.String(); {
+	case monthly <= 0:
+		return ""
+	case strings.HasPrefix(text, "<"):
+		return "; EBS bills " + text + " a month for that"
+	default:
+		return "; EBS bills up to " + text + " a month for that"
 	}
 }
 
@@ -130,19 +153,20 @@ type jsonProven struct {
 	Snapshot snapshot.ID `json:"snapshot"`
 	Holds    []jsonHold  `json:"holds,omitempty"`
 	Monthly  cost.Money  `json:"monthly_at_most,omitempty"`
+	Unproven []string    `json:"unproven,omitempty"`
 	Command  string      `json:"delete_with"`
 }
 
 // Proven implements report.
-func (r *jsonReport) Proven(all []provenItem, unknown []string) {
+func (r *jsonReport) Proven(all []provenItem, seen provenHolds) {
 	for _, p := range all {
 		var holds []jsonHold
 		for _, h := range p.Holds {
 			holds = append(holds, jsonHold(h))
 		}
-		r.line(jsonProven{head("proven"), p.Snapshot.ID, holds, p.Monthly, p.Command})
+		r.line(jsonProven{head("proven"), p.Snapshot.ID, holds, p.Monthly, p.Unproven, p.Command})
 	}
-	for _, text := range unknown {
+	for _, text := range seen.Unknown {
 		r.line(jsonNote{jsonHead: head("note"), Text: "not looked at: " + text})
 	}
 }

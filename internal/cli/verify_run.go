@@ -11,6 +11,7 @@ import (
 
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/aws/s3"
+	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/encrypt"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
@@ -30,7 +31,7 @@ func runVerify(ctx context.Context, env Env, o VerifyOptions) error {
 	ctx, stop := withTimeout(ctx, o.Timeout)
 	defer stop()
 	sum, err := verify(ctx, env, o, console.Log(), r)
-	if _, batch := errors.AsType[*workflow.BatchError](err); err == nil || batch || o.JSON {
+	if _, batch := errors.AsType[*workflow.BatchError](err); err == nil || batch || o.JSON || ctx.Err() != nil {
 		r.summary(sum, err)
 	}
 	return err
@@ -47,9 +48,6 @@ func verify(ctx context.Context, env Env, o VerifyOptions, log *slog.Logger, r *
 	if err != nil {
 		return workflow.VerifySummary{}, err
 	}
-	if _, err := store.Region(ctx); err != nil {
-		return workflow.VerifySummary{}, err
-	}
 	var seed [8]byte
 	if _, err := io.ReadFull(rand.Reader, seed[:]); err != nil {
 		return workflow.VerifySummary{}, fmt.Errorf("choose frames at random: %w", err)
@@ -58,6 +56,11 @@ func verify(ctx context.Context, env Env, o VerifyOptions, log *slog.Logger, r *
 		Store: store, Bucket: o.Bucket, Report: r, Log: log, Depth: o.Depth, Sample: o.Sample,
 		Seed: binary.LittleEndian.Uint64(seed[:]), SessionKeys: o.SessionKeys,
 	}
+	region, err := store.Region(ctx)
+	if err != nil {
+		return workflow.VerifySummary{}, err
+	}
+	v.Pricing = workflow.Pricing{Table: cost.Builtin(), BucketRegion: region}
 	v.GPG, v.NoGPG = encrypt.Find(ctx, encrypt.Options{})
 	return v.Verify(ctx, o.Subject)
 }
@@ -158,7 +161,11 @@ func spokenProof(v workflow.ArchiveVerdict) string {
 	case workflow.ProvenSample:
 		return fmt.Sprintf("(%s read, as the entries say)", plural(v.Frames, "frame"))
 	case workflow.ProvenRecord:
-		return "(size and checksum are as recorded; not read)"
+		return "(size and checksum are as recorded, its entries are whole; not read)"
+	case workflow.ProvenSize:
+		return "(its size is as recorded, its entries are whole; the store tells no checksum; not read)"
+	case workflow.ProvenStored:
+		return "(it decodes, and is as recorded; its entries were not decrypted)"
 	case workflow.ProvenStream:
 		return "(it can be decoded to its end; what is in it is not proven)"
 	}

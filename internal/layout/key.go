@@ -30,5 +30,20 @@ func IsSnapshotRecord(key string) bool {
 	return strings.HasPrefix(key, Manifests) && snapshotRecordForm.MatchString(key)
 }
 
+// ArchiveOf is the key of the archive that a key in Manifests, of its record or its
+// entries, belongs to. Any other key stays as it is.
+func ArchiveOf(key string) string {
+	rest, ok := strings.CutPrefix(key, Manifests)
+	if !ok {
+		return key
+	}
+	for _, end := range []string{recordSuffix, entriesSuffix + gpgSuffix, entriesSuffix} {
+		if archive, ok := strings.CutSuffix(rest, end); ok {
+			return archive
+		}
+	}
+	return key
+}
+
 // ArchiveRecordKeyOf is the key of the record of the archive with that key.
 func ArchiveRecordKeyOf(archive string) string { return Manifests + archive + recordSuffix }

@@ -3,7 +3,6 @@ package workflow_test
 import (
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 
 	"snap-to-s3/internal/layout"
@@ -115,7 +114,7 @@ func byteDamages(of map[string][]byte, a bucketKeys) (all []storedDamage) {
 		} {
 			data := change(slices.Clone(of[key]))
 			all = append(all, storedDamage{
-				name: name + " of the " + role(key), quick: key != a.entries || len(data) != len(of[key]), commit: key == a.commit,
+				name: name + " of the " + role(key), quick: true, commit: key == a.commit,
 				do: func(t *testing.T, s *objstore.Memory) { replaceIn(t, s, key, data) },
 			})
 		}
@@ -187,7 +186,7 @@ func TestVerifyFindsEachDamage(t *testing.T) {
 			for depth, change := range map[string]func(*workflow.Verifier){"whole": func(*workflow.Verifier) {}, "sample": sampled(1), "quick": quick} {
 				c.verify(t, s, depth, change)
 			}
-			if v := verifyAll(t, s); c.asFailure && (v.sum.Verified != 1 || len(v.notes) != 1 || !strings.Contains(v.notes[0], string(first))) {
+			if v := verifyAll(t, s); c.asFailure && (v.sum.Verified != 1 || v.sum.Failed != 1 || v.err == nil) {
 				t.Errorf("of all there are: %v, %q", v, v.notes)
 			}
 			v := verifyThese(t, s, workflow.VerifySubject{Keys: []string{a.archive}})

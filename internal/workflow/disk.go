@@ -103,15 +103,22 @@ func (d *disk) noteChoice() {
 // planHead plans an image of what lies before the first partition: the table
 // itself, and boot loaders.
 func (d *disk) planHead() error {
-	size := d.table.Head()
+	size := headSize(d.table)
 	if size == 0 {
 		return nil
 	}
-	if size > maxHead {
-		d.j.m.Report.Note(d.j.s.ID, fmt.Sprintf("%d bytes lie before the first partition: only the first %d of them are stored", size, cutHead))
-		size = cutHead
+	if all := d.table.Head(); size < all {
+		d.j.m.Report.Note(d.j.s.ID, fmt.Sprintf("%d bytes lie before the first partition: only the first %d of them are stored", all, size))
 	}
 	return d.raw(layout.Head, 0, size)
+}
+
+// headSize is how much of what lies before the first partition is stored, in bytes.
+func headSize(t partition.Table) int64 {
+	if size := t.Head(); size <= maxHead {
+		return size
+	}
+	return cutHead
 }
 
 // planPart decides about one partition, or says why it cannot.
@@ -267,7 +274,7 @@ func contentOf(p partition.Partition) string {
 	if what == "" {
 		what = "nothing known"
 	}
-	return fmt.Sprintf("%s, %.1f GiB", what, float64(p.Length)/(1<<30))
+	return fmt.Sprintf("%s, %s", what, sizeText(p.Length))
 }
 
 // noFiles says why a part has no files that could be read.

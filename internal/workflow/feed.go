@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"fmt"
 	"io"
 	"iter"
 	"sync"
@@ -21,6 +22,7 @@ type feed struct {
 	end    *layout.EntriesEnd
 	frames []layout.FrameRun
 	rows   []layout.Row
+	held   int64 // bytes that rows take
 	err    error // sticky; io.EOF after the last row
 }
 
@@ -59,8 +61,28 @@ func (f *feed) advance() error {
 		f.frames = append(f.frames, *row.Frames)
 	default:
 		f.rows = append(f.rows, row)
+		f.held += rowBytes(row)
+		if f.held > maxHeld {
+			f.err = fmt.Errorf("%w: more rows stand before a frame than it can hold", layout.ErrDamaged)
+		}
 	}
 	return f.err
+}
+
+// maxHeld is the most bytes of rows that lie between the two readers: what the rows
+// of all frames that are on their way can come to is far less.
+const maxHeld = 256 << 20
+
+// rowBytes is about what a row takes in memory.
+func rowBytes(row layout.Row) int64 {
+	const fixed = 300
+	switch {
+	case row.Entry != nil:
+		return fixed + int64(len(row.Entry.Path)+len(row.Entry.Link))
+	case row.Data != nil:
+		return fixed + int64(len(row.Data.Sums))*32
+	}
+	return fixed
 }
 
 // frame is the archive's next frame; io.EOF after the last.
@@ -93,6 +115,7 @@ func (f *feed) row() (layout.Row, error) {
 	}
 	row := f.rows[0]
 	f.rows = f.rows[1:]
+	f.held -= rowBytes(row)
 	return row, nil
 }
 
@@ -100,7 +123,7 @@ func (f *feed) row() (layout.Row, error) {
 func (f *feed) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.rows = nil
+	f.rows, f.held = nil, 0
 }
 
 // finish reads to the end what nobody asked for, and returns what kept it from
@@ -109,7 +132,7 @@ func (f *feed) finish() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
-		f.frames, f.rows = nil, nil
+		f.frames, f.rows, f.held = nil, nil, 0
 		if err := f.advance(); err != nil {
 			if err == io.EOF { //nolint:errorlint // set above
 				return nil

@@ -208,11 +208,16 @@ func untilBare(ctx context.Context, device string) error {
 	defer late.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	var seen []string
 	for {
 		loops, err := filesystem.LoopsOver(ctx, device)
-		if err != nil || len(loops) == 0 {
+		switch {
+		case err != nil && len(seen) > 0 && ctx.Err() != nil: // the time for cleaning up is over
+			return fmt.Errorf("%s still stands on it", strings.Join(seen, ", "))
+		case err != nil || len(loops) == 0:
 			return err
 		}
+		seen = loops
 		select {
 		case <-tick.C:
 			continue

@@ -123,7 +123,7 @@ func (m *Migrator) runAll(ctx context.Context, sub Subject, t task) (Summary, er
 	b.run(ctx)
 	b.sum.Elapsed, b.sum.Cost = time.Since(started), b.cost()
 	if ctx.Err() != nil {
-		return b.sum, context.Cause(ctx)
+		return b.sum, stopped(ctx, b.errs, b.batchError)
 	}
 	if err := b.err(); err != nil || len(b.tried) > 0 {
 		return b.sum, err
@@ -281,7 +281,7 @@ func (b *batch) finish(r SnapshotResult) {
 		b.sum.Validated++
 		b.sum.Plain += r.Plain
 		b.sum.Stored += r.Stored
-		b.sum.Proven = append(b.sum.Proven, r.Snapshot)
+		b.sum.Proven = append(b.sum.Proven, ProvenSnapshot{r.Snapshot, r.Unproven})
 	case Failed:
 		b.sum.Failed++
 		b.errs = append(b.errs, r.Err)

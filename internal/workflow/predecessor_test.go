@@ -232,7 +232,7 @@ func TestPredecessorsPartitions(t *testing.T) {
 				case !errors.Is(r.err, workflow.ErrDifferent) || !strings.Contains(r.report.differences[0].String(), c.says):
 					t.Errorf("%v: %v", r.err, r.report.differences)
 				}
-				if got := notesWith(r, "partition 2 (swap, 0.0 GiB) is in no archive"); c.name == "all" && len(got) != 1 {
+				if got := notesWith(r, "partition 2 (swap, 2.0 MiB) is in no archive"); c.name == "all" && len(got) != 1 {
 					t.Errorf("notes: %q", r.report.notes)
 				}
 			})

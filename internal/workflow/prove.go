@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"snap-to-s3/internal/archive"
@@ -81,7 +82,7 @@ func (p *proof) rawParts() []int {
 func (p *proof) section(a archived) (block.Source, error) {
 	start, size := int64(0), int64(0)
 	if a.part == layout.Head {
-		size = min(a.record.PlainSize, p.table.Head())
+		size = headSize(p.table)
 	} else if of := p.partition(a.part); of != nil {
 		start, size = of.Start, of.Length
 	}
@@ -132,7 +133,9 @@ func (p *proof) trees(ctx context.Context) error {
 		of[t] = a
 		d.trees = append(d.trees, t)
 	}
-	p.unarchived()
+	if err := p.unarchived(ctx); err != nil {
+		return err
+	}
 	defer d.unmount(ctx)
 	if err := d.mountThese(ctx, d.trees, p.j.keep); err != nil {
 		return err
@@ -159,14 +162,22 @@ func (p *proof) mountable(of partition.Partition) error {
 }
 
 // unarchived tells of partitions of which the predecessor has left no archive. In
-// our records each partition is told of.
-func (p *proof) unarchived() {
+// our records each partition is told of. Swap and what is all zeros need none.
+func (p *proof) unarchived(ctx context.Context) error {
 	if p.sh.record != nil {
-		return
+		return nil
 	}
 	for _, of := range p.table.Partitions {
 		part := layout.Part(of.Number)
 		if of.Role == partition.Extended || p.has(part) {
+			continue
+		}
+		empty, err := p.empty(ctx, of)
+		if err != nil {
+			return err
+		}
+		if empty {
+			p.j.m.Report.Note(p.j.s.ID, fmt.Sprintf("%s (%s) is in no archive", spoken(of.Number), contentOf(of)))
 			continue
 		}
 		if of.IsFilesystem() {
@@ -176,8 +187,29 @@ func (p *proof) unarchived() {
 			})
 			continue
 		}
-		p.j.m.Report.Note(p.j.s.ID, fmt.Sprintf("%s (%s) is in no archive", spoken(of.Number), contentOf(of)))
+		// The predecessor could not archive it: no fault of the archives that there are.
+		line := fmt.Sprintf("%s (%s), which is not empty, is in no archive", spoken(of.Number), contentOf(of))
+		if !slices.Contains(p.j.res.Unproven, line) {
+			p.j.res.Unproven = append(p.j.res.Unproven, line)
+		}
 	}
+	return nil
+}
+
+// empty tells whether a partition has nothing that could be archived.
+func (p *proof) empty(ctx context.Context, of partition.Partition) (bool, error) {
+	if of.Content.Type != "" {
+		return of.Content.Type == "swap", nil
+	}
+	src, err := block.Section(p.vol, of.Start, of.Length)
+	if err != nil {
+		return false, fmt.Errorf("%s of %s: %w", spoken(of.Number), p.j.s.ID, err)
+	}
+	zero, err := block.IsZero(ctx, src)
+	if err != nil {
+		return false, readHint(fmt.Errorf("%s of %s: %w", spoken(of.Number), p.j.s.ID, err))
+	}
+	return zero, nil
 }
 
 func (p *proof) has(part layout.Part) bool {

@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,4 +108,32 @@ func (p *proof) blanks(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// unarchived are lines about what the record says that is in no archive, though
+// there may be something on it: nothing proves that. Swap is worth nothing.
+func (sh *shelf) unarchived() []string {
+	if sh.record == nil || sh.record.Geometry == nil {
+		return nil
+	}
+	var lines []string
+	content := map[layout.Part]string{}
+	for _, of := range sh.record.Geometry.Partitions {
+		content[of.Number] = cmp.Or(of.Content, "nothing known")
+	}
+	for _, s := range sh.record.Skipped {
+		if s.Why != whyBlank && content[s.Partition] != "swap" {
+			lines = append(lines, fmt.Sprintf("%s (%s, %s) is in no archive: %s", spoken(int(s.Partition)), content[s.Partition], sizeText(s.Size), s.Why))
+		}
+	}
+	first := sh.record.Geometry.Size
+	if all := sh.record.Geometry.Partitions; len(all) > 0 {
+		first = all[0].Start
+	}
+	for _, a := range sh.archives {
+		if a.part == layout.Head && a.record.PlainSize < first {
+			lines = append(lines, fmt.Sprintf("of %s before the first partition only the first %s are archived", sizeText(first), sizeText(a.record.PlainSize)))
+		}
+	}
+	return lines
 }

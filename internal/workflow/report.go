@@ -134,14 +134,20 @@ type SnapshotResult struct {
 type Summary struct {
 	Migrated, Kept, Failed, Skipped int
 	Validated                       int
-	Proven                          []snapshot.Snapshot // those that were validated
-	Planned                         int                 // dry run only
-	Listed                          int                 // on the list at the start; not in a dry run
+	Proven                          []ProvenSnapshot // those that were validated
+	Planned                         int              // dry run only
+	Listed                          int              // on the list at the start; not in a dry run
 	Plain, Stored                   int64
 	Left                            int   // things that stay behind
 	Retries                         int64 // repeated AWS calls; filled in by who holds the session
 	Cost                            cost.Estimate
 	Elapsed                         time.Duration
+}
+
+// ProvenSnapshot is a snapshot that was validated, and what of it that did not prove.
+type ProvenSnapshot struct {
+	Snapshot snapshot.Snapshot
+	Unproven []string
 }
 
 // BatchError says that some snapshots of a run did not come out well. The

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"snap-to-s3/internal/catalog"
@@ -75,6 +77,7 @@ func (j *job) validate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	j.res.Unproven = append(j.res.Unproven, sh.unarchived()...)
 	if sh.record == nil && len(sh.archives) > 0 && sh.archives[0].kind != "img" {
 		j.res.Unproven = append(j.res.Unproven, "the archive is the predecessor's: fractions of a second, extended attributes, ACLs, capabilities, holes, and which devices and fifos are hard links of each other, are not in it")
 	}
@@ -130,9 +133,21 @@ func (j *job) prove(ctx context.Context, sh *shelf, report func(Difference)) err
 	}
 	j.m.Report.Note(j.s.ID, fmt.Sprintf("volume %s, which was kept, is read", vol.ID()))
 	var differing atomic.Int64
-	p.found = func(Difference) { differing.Add(1) }
+	var other []Difference // that no volume has part in
+	var mu sync.Mutex
+	p.found = func(d Difference) {
+		differing.Add(1)
+		mu.Lock()
+		defer mu.Unlock()
+		if d.Between != BetweenSnapshot && len(other) < mostKept {
+			other = append(other, d)
+		}
+	}
 	if err := p.run(ctx); err != nil {
 		vol.Keep()
+		for _, d := range other {
+			report(d)
+		}
 		return err
 	}
 	if differing.Load() == 0 {
@@ -152,6 +167,10 @@ func (j *job) prove(ctx context.Context, sh *shelf, report func(Difference)) err
 	return again.run(ctx)
 }
 
+// mostKept is how many differences are held for the case that a comparison ends
+// early.
+const mostKept = 1000
+
 // opener finds out whether archives can be read, before anything that costs money
 // is done.
 type opener struct {
@@ -160,10 +179,12 @@ type opener struct {
 	gpg    *encrypt.GPG
 	noGPG  error // why there is no gpg
 	keys   []*encrypt.SessionKey
+
+	pricing Pricing // of a thaw; may be zero
 }
 
 func (m *Migrator) opener() opener {
-	return opener{m.Store, m.Bucket, m.GPG, m.NoGPG, m.SessionKeys}
+	return opener{m.Store, m.Bucket, m.GPG, m.NoGPG, m.SessionKeys, m.Pricing}
 }
 
 // open finds the keys of all archives on the shelf. Its error names each object
@@ -184,11 +205,14 @@ func (o opener) open(ctx context.Context, sh *shelf, note func(string)) error {
 	case 1:
 		return errs[0]
 	}
-	var texts []string
+	var texts, next []string
 	for _, err := range errs {
 		texts = append(texts, oneLine(err))
+		if h := hint.Of(err); h != "" && !slices.Contains(next, h) {
+			next = append(next, h)
+		}
 	}
-	return hint.Wrap(errors.New(strings.Join(texts, "; ")), hint.Of(errs[0]))
+	return hint.Wrap(errors.New(strings.Join(texts, "; ")), strings.Join(next, "; "))
 }
 
 func (o opener) openOne(ctx context.Context, a *archived, note func(string)) error {
@@ -259,7 +283,32 @@ func (o opener) thaw(a archived, err error) error {
 		return hint.Wrap(fmt.Errorf("s3://%s/%s cannot be read: %w", o.bucket, a.key, err),
 			"wait until the thaw is done, up to 48 hours: aws s3api head-object --bucket "+hint.Quote(o.bucket)+" --key "+hint.Quote(a.key)+" --query Restore")
 	}
-	return hint.Wrap(fmt.Errorf("s3://%s/%s (%.1f GiB) cannot be read: %w", o.bucket, a.key, float64(a.info.Size)/(1<<30), err),
-		"thaw it first: aws s3api restore-object --bucket "+hint.Quote(o.bucket)+" --key "+hint.Quote(a.key)+
-			` --restore-request '{"Days":7,"GlacierJobParameters":{"Tier":"Bulk"}}'`)
+	price := "no price of that is known"
+	if money, ok := o.pricing.Table.Thaw(o.pricing.BucketRegion, a.info.StorageClass, a.info.Size); ok {
+		price = "about " + money.String() + " at the rate of a standard retrieval, bulk costs less"
+	}
+	days := `{"Days":7,"GlacierJobParameters":{"Tier":"Bulk"}}`
+	if !objstore.Cold(a.info.StorageClass) { // INTELLIGENT_TIERING moves it back for good (S3 API reference, RestoreObject)
+		days, price = `{"GlacierJobParameters":{"Tier":"Bulk"}}`, "free of charge"
+	}
+	return hint.Wrap(fmt.Errorf("s3://%s/%s (%s) cannot be read: %w", o.bucket, a.key, sizeText(a.info.Size), err),
+		"thaw it first ("+price+"): aws s3api restore-object --bucket "+hint.Quote(o.bucket)+" --key "+hint.Quote(a.key)+
+			" --restore-request '"+days+"'")
+}
+
+// sizeText is a size for a person: "1.5 GiB".
+func sizeText(n int64) string {
+	unit, name := int64(1), "bytes"
+	for _, u := range []struct {
+		size int64
+		name string
+	}{{1 << 10, "KiB"}, {1 << 20, "MiB"}, {1 << 30, "GiB"}} {
+		if n >= u.size {
+			unit, name = u.size, u.name
+		}
+	}
+	if unit == 1 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%.1f %s", float64(n)/float64(unit), name)
 }

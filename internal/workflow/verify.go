@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"snap-to-s3/internal/archive"
@@ -32,6 +31,7 @@ type Verifier struct {
 	GPG         *encrypt.GPG
 	NoGPG       error // why GPG is nil, should it be needed
 	SessionKeys []*encrypt.SessionKey
+	Pricing     Pricing // of thaws; may be zero
 }
 
 // Depth is how closely an archive is looked at.
@@ -82,7 +82,9 @@ type Proven string
 const (
 	ProvenContents Proven = "contents" // it is as its record and its entries say
 	ProvenSample   Proven = "sample"   // the frames that were read are as the entries say
-	ProvenRecord   Proven = "record"   // the store has an object of the size and checksum that the record says
+	ProvenRecord   Proven = "record"   // the store has an object of the size and checksum that the record says, and the entries are whole
+	ProvenSize     Proven = "size"     // likewise, but the store tells no checksum of the archive: its size alone
+	ProvenStored   Proven = "stored"   // it decodes, and sizes and checksums are as recorded; its entries are encrypted
 	ProvenStream   Proven = "stream"   // it can be decoded to its end: the predecessor's, of which no record tells
 )
 
@@ -110,23 +112,45 @@ func (v *Verifier) Verify(ctx context.Context, sub VerifySubject) (VerifySummary
 	w.sum.Elapsed = time.Since(started)
 	switch {
 	case ctx.Err() != nil:
-		return w.sum, context.Cause(ctx)
+		return w.sum, stopped(ctx, w.errs, w.batch)
 	case err != nil:
 		return w.sum, err
 	case len(w.errs) > 0:
-		total := w.sum.Verified + w.sum.Different + w.sum.Failed
-		return w.sum, &BatchError{Failed: len(w.errs), Total: total, Errs: w.errs, Things: "archives"}
+		return w.sum, w.batch(w.errs)
 	}
 	return w.sum, nil
 }
 
+func (w *verifying) batch(errs []error) error {
+	total := w.sum.Verified + w.sum.Different + w.sum.Failed
+	return &BatchError{Failed: len(errs), Total: total, Errs: errs, Things: "archives"}
+}
+
+// stopped is the error of a run that ctx has ended: what was found to differ until
+// then is not forgotten.
+func stopped(ctx context.Context, errs []error, batch func([]error) error) error {
+	var different []error
+	for _, err := range errs {
+		if errors.Is(err, ErrDifferent) {
+			different = append(different, err)
+		}
+	}
+	if len(different) == 0 {
+		return context.Cause(ctx)
+	}
+	return errors.Join(context.Cause(ctx), batch(different))
+}
+
 func (w *verifying) all(ctx context.Context, sub VerifySubject) error {
 	for _, key := range sub.Keys {
-		if strings.HasPrefix(key, layout.Manifests) {
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case layout.IsSnapshotRecord(key):
 			w.snapshot(ctx, key)
-			continue
+		default:
+			w.archive(ctx, layout.ArchiveOf(key))
 		}
-		w.archive(ctx, key)
 	}
 	if len(sub.Keys) > 0 {
 		return nil
@@ -172,6 +196,9 @@ func (w *verifying) snapshot(ctx context.Context, key string) {
 		wrong[w.ofArchive(sh, d)]++
 	}
 	for _, a := range sh.archives {
+		if ctx.Err() != nil {
+			return
+		}
 		w.one(ctx, a, wrong[a.key])
 		delete(wrong, a.key)
 	}
@@ -256,10 +283,11 @@ func (w *verifying) archive(ctx context.Context, key string) {
 func (w *verifying) predecessor(ctx context.Context, key string) (*archived, error) {
 	info, err := w.Store.Stat(ctx, key)
 	if err != nil {
-		return nil, fmt.Errorf("look for s3://%s/%s: %w", w.Bucket, key, err)
+		return nil, hint.Wrap(fmt.Errorf("look for s3://%s/%s: %w", w.Bucket, key, err), "list what is there: aws s3 ls --recursive "+hint.Quote("s3://"+w.Bucket+"/"))
 	}
 	if run := info.Metadata[layout.MetaRun]; run != "" {
-		return nil, hint.Wrap(fmt.Errorf("s3://%s/%s was left unfinished by run %s: it has no record", w.Bucket, key, run), "migrate the snapshot again, which replaces it")
+		return nil, hint.Wrap(fmt.Errorf("s3://%s/%s, of run %s, has no record that could be read: it was left unfinished, or the record is gone or forbidden", w.Bucket, key, run),
+			"verify the snapshot by its id, whose own record repeats this one; where there is none, migrate the snapshot again, which replaces the archive")
 	}
 	kind, name, encrypted, ok := layout.CodingOf(key)
 	if !ok {
@@ -309,9 +337,12 @@ func (w *verifying) look(ctx context.Context, rb *readback, v *ArchiveVerdict) e
 	theirs := rb.a.record == nil
 	if w.Depth == Quick && !theirs {
 		v.Proven = ProvenRecord
-		return nil
+		if rb.a.record.CRC64NVME == "" || rb.a.info.CRC64NVME == "" {
+			v.Proven = ProvenSize
+		}
+		return rb.storedList(ctx)
 	}
-	o := opener{w.Store, w.Bucket, w.GPG, w.NoGPG, w.SessionKeys}
+	o := opener{w.Store, w.Bucket, w.GPG, w.NoGPG, w.SessionKeys, w.Pricing}
 	if err := o.openOne(ctx, &rb.a, w.Report.Note); err != nil {
 		return err
 	}
@@ -326,8 +357,11 @@ func (w *verifying) look(ctx context.Context, rb *readback, v *ArchiveVerdict) e
 		w.Report.Note(fmt.Sprintf("s3://%s/%s is read whole: %s", w.Bucket, rb.a.key, whyWhole(theirs)))
 	}
 	v.Proven = ProvenContents
-	if theirs || rb.a.sealed {
+	switch {
+	case theirs:
 		v.Proven = ProvenStream
+	case rb.a.sealed:
+		v.Proven = ProvenStored
 	}
 	return rb.run(ctx)
 }

@@ -55,11 +55,13 @@ func (w *verifying) records(ctx context.Context, sub VerifySubject) ([]string, e
 	}
 	for _, id := range slices.Sorted(maps.Keys(recorded)) {
 		if sub.All && !recorded[id] {
-			w.Report.Note(fmt.Sprintf("%s has archives, and no record that all of them are there: its migration was not finished, or the record is gone. It is not verified", id))
+			w.failed(string(id), hint.Wrap(fmt.Errorf("%s has archives in s3://%s, and no record that all of them are there: its migration was not finished, or the record is gone", id, w.Bucket),
+				"migrate it again, which keeps what is whole; where the snapshot is gone, verify each archive by its address"))
 		}
 	}
-	if meant == 0 && len(keys) == 0 {
-		return nil, hint.Wrap(fmt.Errorf("%w: no snapshot has a record in s3://%s/%s", ErrNothing, w.Bucket, layout.Manifests), "is it another bucket?")
+	if meant == 0 && len(keys) == 0 && w.sum.Failed == 0 {
+		return nil, hint.Wrap(fmt.Errorf("nothing was verified: no snapshot has a record in s3://%s/%s", w.Bucket, layout.Manifests),
+			"is it another bucket? The predecessor's archives have no records: name them by their address, s3://"+w.Bucket+"/KEY")
 	}
 	return keys, nil
 }
