@@ -226,8 +226,8 @@ func TestGPGVerify(t *testing.T) {
 		args []string
 		says string
 	}{
-		{[]string{"--quick", address}, "(size and checksum are as recorded; not read)"},
-		{[]string{address, "--gpg-session-key", other, "--gpg-session-key", key}, "what is in it is not proven"},
+		{[]string{"--quick", address}, "(size and checksum are as recorded, its entries are whole; not read)"},
+		{[]string{address, "--gpg-session-key", other, "--gpg-session-key", key}, "its entries were not decrypted"},
 		{[]string{address, "--gpg-session-key", key, "--gpg-session-key", entriesKey}, "(all of it, 4 names)"},
 	} {
 		r := w.ok(append([]string{"verify"}, c.args...)...)

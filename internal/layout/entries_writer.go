@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"strings"
 
@@ -25,7 +24,6 @@ import (
 // those, a tree of 10 million files 3,000).
 type EntriesWriter struct {
 	w     io.Writer
-	sum   hash.Hash
 	size  int64
 	tally *tally
 	enc   *zstd.Encoder
@@ -52,7 +50,7 @@ func NewEntriesWriter(w io.Writer, h EntriesHeader) *EntriesWriter {
 	if h.Kind == Image {
 		h.BlockSize = block.Size
 	}
-	e := &EntriesWriter{w: w, sum: sha256.New()}
+	e := &EntriesWriter{w: w}
 	if e.tally, e.err = newTally(h); e.err != nil {
 		e.err = fmt.Errorf("entries of %s: %w", h.Archive, e.err)
 		return e
@@ -165,12 +163,6 @@ func (e *EntriesWriter) Close() error {
 	return e.trailer()
 }
 
-// Size is the number of bytes written; after Close, the size of the object.
-func (e *EntriesWriter) Size() int64 { return e.size }
-
-// SHA256 is over the bytes written so far; after Close, over the object.
-func (e *EntriesWriter) SHA256() [sha256.Size]byte { return [sha256.Size]byte(e.sum.Sum(nil)) }
-
 // End is the last row, with the archive's digest; valid once all is told.
 func (e *EntriesWriter) End() (EntriesEnd, error) {
 	if e.err != nil {
@@ -273,7 +265,6 @@ func (e *EntriesWriter) cut() error {
 func (e *EntriesWriter) write(b []byte) error {
 	n, err := e.w.Write(b)
 	e.size += int64(n)
-	e.sum.Write(b[:n])
 	if err == nil && n < len(b) {
 		err = io.ErrShortWrite
 	}

@@ -273,7 +273,7 @@ func TestUnfinishedIsNoPredecessor(t *testing.T) {
 		w := oldWorld(t, image)
 		w.putOld(a)
 		told := verifyThese(t, w.store, workflow.VerifySubject{Keys: []string{a.key}})
-		if len(told.verified) != 1 || told.verified[0].Err == nil || !strings.Contains(told.verified[0].Err.Error(), "left unfinished by run run-1") || len(told.differences) > 0 {
+		if len(told.verified) != 1 || told.verified[0].Err == nil || !strings.Contains(told.verified[0].Err.Error(), "of run run-1, has no record") || len(told.differences) > 0 {
 			t.Errorf("verify %s: %v", name, told)
 		}
 	}
