@@ -28,7 +28,7 @@ func TestTimeout(t *testing.T) {
 			s := w.noisy(24*mib, awssim.SnapshotSpec{})
 			args := []string{"migrate", "--dd", "--bucket", testBucket, "--part-size", "5MiB", "--all"}
 			r := w.timesOut(stages()[stage], args...)
-			r.says(t, exitFailed, "snap-to-s3: the time of --timeout 8s is up: ", "run the same command again")
+			r.says(t, exitFailed, "snap-to-s3: the time of --timeout 5s is up: ", "run the same command again")
 			r.says(t, exitFailed, says, "a longer --timeout")
 			r.oneLineEach(t)
 			if tags := w.sim.Tags(s.ID); len(tags) != 1 || tags["snap-to-s3"] != "migrate" {
@@ -47,7 +47,7 @@ func TestTimeout(t *testing.T) {
 // timesOut runs a command whose time is up while certain calls are not answered.
 func (w *world) timesOut(match func(awssim.Call) bool, args ...string) result {
 	w.t.Helper()
-	const limit = 8 * time.Second // so that the stage is reached on a busy machine, too
+	const limit = 5 * time.Second
 	began := time.Now()
 	w.sim.SetFault(func(c awssim.Call) awssim.Fault {
 		return awssim.Fault{Hang: match(c) && time.Since(began) < limit}
@@ -68,7 +68,7 @@ func TestTimeoutOfSeveral(t *testing.T) {
 	r := w.timesOut(func(c awssim.Call) bool {
 		return c.Action == "PutObject" && strings.Contains(c.Key, second.ID) && strings.HasSuffix(c.Key, ".tar.zstd")
 	}, migrateTrees(first.ID, second.ID)...)
-	r.says(t, exitFailed, "the time of --timeout 8s is up: 1 of 2 snapshots done, ", "run the same command again")
+	r.says(t, exitFailed, "the time of --timeout 5s is up: 1 of 2 snapshots done, ", "run the same command again")
 	r.oneLineEach(t)
 	w.isMigrated(first.subject)
 	if tags := w.sim.Tags(second.ID); len(tags) != 1 || tags["snap-to-s3"] != "migrate" {
