@@ -28,7 +28,7 @@ func NewDecoder(name string) (*Decoder, error) {
 	if name == "lz4" {
 		return d, nil
 	}
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return nil, err
 	}
@@ -51,13 +51,13 @@ func (d *Decoder) DecodeFrame(dst, src []byte) error {
 
 func (d *Decoder) decode(dst, src []byte) (int, error) {
 	if d.zstd != nil {
-		// A frame says how long its content is, so that more than dst holds is refused
-		// before it is made.
+		// A frame says how long its content is, unless that is a few bytes, so that more
+		// than dst holds is refused before it is made.
 		var h zstd.Header
 		if err := h.Decode(src); err != nil {
 			return 0, err
 		}
-		if !h.HasFCS || h.FrameContentSize != uint64(len(dst)) {
+		if h.HasFCS && h.FrameContentSize != uint64(len(dst)) {
 			return 0, fmt.Errorf("the frame says that it holds %d bytes, not %d", h.FrameContentSize, len(dst))
 		}
 		out, err := d.zstd.DecodeAll(src, dst[:0:len(dst)])
