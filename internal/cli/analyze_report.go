@@ -89,8 +89,13 @@ func (r *analyzing) printTags(out io.Writer, class cost.Class, tags []workflow.T
 		text += fmt.Sprintf("%d tagged %s=migrate, %d passed over, %d failed\n",
 			count[workflow.TagDone], ui.Visible(r.o.Tag), count[workflow.TagPassed], count[workflow.TagFailed])
 	}
-	if len(tags) > 0 {
-		text += fmt.Sprintf("what is tagged is moved by: snap-to-s3 migrate --all --storage-class %s --bucket NAME\n", class)
+	if count[workflow.TagDone]+count[workflow.TagWould] > 0 {
+		tag := ""
+		if r.o.Tag != "snap-to-s3" {
+			tag = " --tag " + hint.Quote(r.o.Tag)
+		}
+		text += fmt.Sprintf("what is tagged is moved by: snap-to-s3 migrate --all%s --storage-class %s --bucket NAME\n", tag, class)
+		text += "nothing is saved before the snapshots are deleted, which migrate does not do: validate names the commands\n"
 	}
 	_, err := io.WriteString(out, text)
 	return err

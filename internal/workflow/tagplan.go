@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/cost"
@@ -127,6 +128,8 @@ func (t *tagging) look(ctx context.Context, e Estate, m cost.Move, ids []snapsho
 		switch h = append(h, spokenHolds(holds.Of[s.ID])...); {
 		case len(h) > 0:
 			why[s.ID] = h[0]
+		case len(holds.Unknown) > 0: // moved and paid for, it might never be deleted
+			why[s.ID] = "what holds it could not be seen: " + strings.Join(holds.Unknown, "; ")
 		default:
 			why[s.ID] = workedOn(s.Tags, t.plan.Tag)
 		}

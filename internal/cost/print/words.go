@@ -182,6 +182,8 @@ func Assumptions(r cost.Report) []string {
 	all = append(all, ratio, read)
 	if r.Overlap > 0 {
 		all = append(all, "snapshots are kept for "+Count(r.Overlap, "day")+" beside their archives, and paid for")
+	} else {
+		all = append(all, "each snapshot is deleted on the day it is moved, which migrate does not do")
 	}
 	return append(all, "list prices, without taxes and discounts; GB is 2^30 bytes, as AWS bills")
 }
