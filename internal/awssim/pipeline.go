@@ -109,7 +109,9 @@ func (s *Server) admit(x *exchange) *apiError {
 	}
 }
 
-func (s *Server) admitEC2(c *call) *apiError {
+// readForm reads a call of the query protocol, which names its action in a form, and
+// checks its signature.
+func (s *Server) readForm(c *call) *apiError {
 	text, err := io.ReadAll(io.LimitReader(c.req.Body, maxForm+1))
 	if err != nil || len(text) > maxForm {
 		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "RequestEntityTooLarge", Message: "Request entity is too large"}
@@ -119,6 +121,13 @@ func (s *Server) admitEC2(c *call) *apiError {
 	}
 	c.Action = c.form.Get("Action")
 	if e := s.verify(c, hexSHA256(text)); e != nil {
+		return e
+	}
+	return nil
+}
+
+func (s *Server) admitEC2(c *call) *apiError {
+	if e := s.readForm(c); e != nil {
 		return e
 	}
 	switch {

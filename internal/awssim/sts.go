@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"encoding/xml"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -53,15 +50,7 @@ var (
 )
 
 func (s *Server) admitSTS(c *call) *apiError {
-	text, err := io.ReadAll(io.LimitReader(c.req.Body, maxForm+1))
-	if err != nil || len(text) > maxForm {
-		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "RequestEntityTooLarge", Message: "Request entity is too large"}
-	}
-	if c.form, err = url.ParseQuery(string(text)); err != nil {
-		return badRequest("MalformedQueryString", "The query string contains a syntax error.")
-	}
-	c.Action = c.form.Get("Action")
-	if e := s.verify(c, hexSHA256(text)); e != nil {
+	if e := s.readForm(c); e != nil {
 		return e
 	}
 	if c.Action != "AssumeRole" || c.form.Get("Version") != "2011-06-15" {

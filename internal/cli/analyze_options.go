@@ -173,6 +173,13 @@ func (f *analyzeFlags) done(o *AnalyzeOptions) (err error) {
 			return err
 		}
 	}
+	for _, w := range []struct{ flag, path string }{{"html", f.html}, {"plan", f.plan}} {
+		for _, in := range slices.Concat(o.Inputs, f.prices) {
+			if sameFile(w.path, in) {
+				return usagef("give it a name of its own", "--%s %q: that is what is read, and would be overwritten", w.flag, w.path)
+			}
+		}
+	}
 	if f.html != "" && filepath.Clean(f.html) == filepath.Clean(f.plan) {
 		return usagef("give them names of their own", "--html and --plan: one file cannot be both")
 	}
@@ -208,4 +215,11 @@ func checkWritable(flag, path string) error {
 		return usagef("make its folder first", "--%s %q: its folder does not exist", flag, path)
 	}
 	return nil
+}
+
+// sameFile tells whether two paths lead to one file that is there.
+func sameFile(a, b string) bool {
+	one, errA := os.Stat(a)
+	other, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(one, other)
 }

@@ -159,7 +159,7 @@ func optionRows(options []cost.Option, best int, now cost.MoneyRange) []optionRo
 	for i, o := range options {
 		row := optionRow{
 			What: print.What(o), To: print.ClassName(o.Class), Stored: gb(o.Stored.Estimate), Monthly: o.After.Estimate.String(),
-			Saving: o.Saving.Estimate.String(), Range: spread(o.Saving), Once: o.OneTime.Total().String(), PaidBack: print.PaidBack(o), Retrieval: o.Retrieval.String(),
+			Saving: o.Saving.Estimate.String(), Range: spread(o.Saving), Once: o.OneTime.Total().String(), PaidBack: print.PaidBack(o), Retrieval: print.ReadBack(o),
 			Best: i == best, Less: o.Saving.Estimate > 0,
 		}
 		if o.MinimumDays > 0 {

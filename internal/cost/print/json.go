@@ -137,7 +137,7 @@ func optionRows(of Owned, options []cost.Option, best int) []OptionRow {
 			head("option"), of, o.Class, form, scope, i == best, o.Snapshots, o.Volumes, o.Stored.Estimate, o.Stored.Low, o.Stored.High,
 			o.Now.Estimate, o.After.Estimate, o.Saving.Estimate, o.Saving.Low, o.Saving.High,
 			once.Total(), once.Requests, once.Volumes, once.Reads, once.Instance, once.Hours, o.First,
-			o.MinimumDays, o.Minimum, o.Retrieval, o.BreakEven, o.Latest,
+			o.MinimumDays, o.Minimum, readBack(o), o.BreakEven, o.Latest,
 		})
 	}
 	return rows

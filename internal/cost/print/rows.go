@@ -97,32 +97,32 @@ type LimitRow struct {
 type OptionRow struct {
 	Head
 	Owned
-	Class       cost.Class `json:"class"`
-	Form        string     `json:"form"`
-	Scope       string     `json:"scope"`
-	Best        bool       `json:"best,omitempty"`
-	Snapshots   int        `json:"snapshots"`
-	Volumes     int        `json:"volumes"`
-	Stored      int64      `json:"stored"`
-	StoredLow   int64      `json:"stored_low"`
-	StoredHigh  int64      `json:"stored_high"`
-	Now         cost.Money `json:"now"`
-	After       cost.Money `json:"after"`
-	Saving      cost.Money `json:"saving"`
-	SavingLow   cost.Money `json:"saving_low"`
-	SavingHigh  cost.Money `json:"saving_high"`
-	OneTime     cost.Money `json:"one_time"`
-	Requests    cost.Money `json:"requests"`
-	TempVolumes cost.Money `json:"temporary_volumes"`
-	Reads       cost.Money `json:"direct_reads"`
-	Instance    cost.Money `json:"instance"`
-	Hours       float64    `json:"hours"`
-	First       cost.Money `json:"first_month"`
-	MinimumDays int        `json:"minimum_days"`
-	Minimum     cost.Money `json:"minimum"`
-	Retrieval   cost.Money `json:"retrieval"`
-	BreakEven   int        `json:"break_even"`
-	Latest      int        `json:"break_even_latest"`
+	Class       cost.Class  `json:"class"`
+	Form        string      `json:"form"`
+	Scope       string      `json:"scope"`
+	Best        bool        `json:"best,omitempty"`
+	Snapshots   int         `json:"snapshots"`
+	Volumes     int         `json:"volumes"`
+	Stored      int64       `json:"stored"`
+	StoredLow   int64       `json:"stored_low"`
+	StoredHigh  int64       `json:"stored_high"`
+	Now         cost.Money  `json:"now"`
+	After       cost.Money  `json:"after"`
+	Saving      cost.Money  `json:"saving"`
+	SavingLow   cost.Money  `json:"saving_low"`
+	SavingHigh  cost.Money  `json:"saving_high"`
+	OneTime     cost.Money  `json:"one_time"`
+	Requests    cost.Money  `json:"requests"`
+	TempVolumes cost.Money  `json:"temporary_volumes"`
+	Reads       cost.Money  `json:"direct_reads"`
+	Instance    cost.Money  `json:"instance"`
+	Hours       float64     `json:"hours"`
+	First       cost.Money  `json:"first_month"`
+	MinimumDays int         `json:"minimum_days"`
+	Minimum     cost.Money  `json:"minimum"`
+	Retrieval   *cost.Money `json:"retrieval,omitempty"` // nil: no price of it is known
+	BreakEven   int         `json:"break_even"`
+	Latest      int         `json:"break_even_latest"`
 }
 
 // SourceRow is the JSON of a price, and where it is from.

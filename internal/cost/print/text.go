@@ -103,7 +103,7 @@ func writeOptions(out io.Writer, now cost.Sum, options []cost.Option) {
 		}
 		rows = append(rows, []string{
 			What(o), ClassName(o.Class), GB(o.Stored.Estimate) + " GB", o.After.Estimate.String(), Amount(o.Saving), o.OneTime.Total().String(),
-			PaidBack(o), least, o.Retrieval.String(),
+			PaidBack(o), least, ReadBack(o),
 		})
 	}
 	writeTable(out, rows, 2)

@@ -188,6 +188,23 @@ func Assumptions(r cost.Report) []string {
 	return append(all, "list prices, without taxes and discounts; GB is 2^30 bytes, as AWS bills")
 }
 
+// ReadBack is what it costs to read all that was moved once, by a standard
+// retrieval: "$1.20", or that no price of it is known.
+func ReadBack(o cost.Option) string {
+	if o.NoRetrieval {
+		return "not known"
+	}
+	return o.Retrieval.String()
+}
+
+// readBack is the same as a number.
+func readBack(o cost.Option) *cost.Money {
+	if o.NoRetrieval {
+		return nil
+	}
+	return &o.Retrieval
+}
+
 // PriceDates is of which days the prices are: "2026-11-23".
 func PriceDates(r cost.Report) string {
 	first, last := "", ""
