@@ -271,15 +271,4 @@ func (p *Protocol) tags(ctx context.Context, id snapshot.ID) (map[string]string,
 	return nil, fmt.Errorf("read the tags of %s: there is no such snapshot any more", id)
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 func shortDuration(d time.Duration) string { return fmt.Sprintf("%d minutes", int(d.Minutes())) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/pause"
 )
 
 // target is how the tag is to stand after a claim.
@@ -117,7 +118,7 @@ func (c *Claim) write(ctx context.Context, t target) error {
 		if failed = c.put(ctx, t); failed == nil {
 			return c.drop(ctx, t)
 		}
-		if sleep(ctx, c.p.pause()) != nil {
+		if pause.For(ctx, c.p.pause()) != nil {
 			break
 		}
 	}
@@ -153,7 +154,7 @@ func (c *Claim) drop(ctx context.Context, t target) error {
 		if failed = c.dropOnce(ctx); failed == nil {
 			return nil
 		}
-		if sleep(ctx, c.p.pause()) != nil {
+		if pause.For(ctx, c.p.pause()) != nil {
 			break
 		}
 	}

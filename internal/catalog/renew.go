@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"snap-to-s3/internal/pause"
 )
 
 // renewTimeout bounds the write of one renewal. The write is not cut short when
@@ -127,7 +129,7 @@ func (p *Protocol) lookHeld(ctx context.Context, name string, h Held, self Ident
 		case i == looks:
 			return fmt.Errorf("%s: %w: its owner tag is %q", name, ErrLost, text)
 		}
-		if err := sleep(ctx, p.pause()); err != nil {
+		if err := pause.For(ctx, p.pause()); err != nil {
 			return err
 		}
 	}
@@ -154,7 +156,7 @@ func (p *Protocol) renewing(ctx context.Context, r renewal) {
 	if every == 0 {
 		every = defaultRenew
 	}
-	for wait := every; sleep(ctx, wait) == nil; {
+	for wait := every; pause.For(ctx, wait) == nil; {
 		err := p.renewOnce(ctx, r)
 		switch {
 		case err == nil:

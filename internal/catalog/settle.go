@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/pause"
 )
 
 // verdict is what a reading of the tags says of our claim.
@@ -54,7 +55,7 @@ func (c *Claim) look(ctx context.Context, n int) (State, verdict, error) {
 		if v := c.judge(st); v != pending || i == n {
 			return st, v, nil
 		}
-		if err := sleep(ctx, c.p.pause()); err != nil {
+		if err := pause.For(ctx, c.p.pause()); err != nil {
 			return State{}, pending, fmt.Errorf("read the tags of %s: %w", c.snapshot, err)
 		}
 	}
@@ -65,7 +66,7 @@ func (c *Claim) take(ctx context.Context, write map[string]string) error {
 	if err := c.p.Catalog.SetTags(ctx, c.snapshot, write); err != nil {
 		return c.withdraw(ctx, fmt.Errorf("write the claim on %s: %w", c.snapshot, err))
 	}
-	if err := sleep(ctx, c.p.settle()); err != nil {
+	if err := pause.For(ctx, c.p.settle()); err != nil {
 		return c.withdraw(ctx, fmt.Errorf("claim %s: %w", c.snapshot, err))
 	}
 	st, v, err := c.look(ctx, looks)
@@ -124,7 +125,7 @@ func (c *Claim) leave(ctx context.Context, seen State) {
 	}
 	// One reading is not enough: where it is older than our write, removing the
 	// owner would leave a claim that is nobody's.
-	if sleep(ctx, c.p.settle()) != nil {
+	if pause.For(ctx, c.p.settle()) != nil {
 		return
 	}
 	st, v, err := c.look(ctx, 1)

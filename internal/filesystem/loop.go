@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/pause"
 	"snap-to-s3/internal/runstate"
 )
 
@@ -55,7 +56,7 @@ func attach(ctx context.Context, device *os.File, r MountRequest) (*loop, error)
 		if !passes(err) {
 			return nil, fmt.Errorf("set up /dev/loop%d: %w", number, err)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return nil, err
 		}
 		wait = min(2*wait, longestWait)
@@ -128,7 +129,7 @@ func takeInSteps(ctx context.Context, f *os.File, config *unix.LoopConfig, r Mou
 		err = again0(func() error { return unix.IoctlLoopSetStatus64(fd, &config.Info) })
 		// The driver gives up when pages came in meanwhile, as of a program that
 		// looks at every new device, and wants to be asked again.
-		if !errors.Is(err, unix.EAGAIN) || wait == longestWait || pause(ctx, wait) != nil {
+		if !errors.Is(err, unix.EAGAIN) || wait == longestWait || pause.For(ctx, wait) != nil {
 			break
 		}
 	}
@@ -162,7 +163,7 @@ func (l *loop) gone(ctx context.Context) error {
 			return nil
 		}
 		// An error is one of what it stands on, which does not answer any more.
-		if end := pause(ctx, wait); end != nil {
+		if end := pause.For(ctx, wait); end != nil {
 			return fmt.Errorf("%s still stands on %s: %w", l.name, l.device, errors.Join(end, err))
 		}
 	}

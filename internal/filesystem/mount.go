@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/pause"
 	"snap-to-s3/internal/runstate"
 )
 
@@ -20,6 +21,9 @@ type MountRequest struct {
 	Offset, Size int64  // bytes: the partition
 	Type         string // blkid's word: ext2 ext3 ext4 xfs btrfs f2fs vfat exfat jfs reiserfs
 	UUID         string // of a btrfs: what the partition was found to hold; "" is not compared
+	// Default mounts the subvolume of a btrfs that mount(8) shows, which
+	// btrfs-subvolume(8) set-default chooses; else the top of all.
+	Default bool
 	// Folder is where a plain mount goes. It is made where it is missing, and has
 	// to be empty and no mount point.
 	Folder string
@@ -109,7 +113,7 @@ func (m *Mount) mount(ctx context.Context, r MountRequest, driver string) error 
 		switch {
 		case errors.Is(err, errNoFsopen):
 			return m.mountPlain(ctx, r, driver)
-		case r.Type != "btrfs" || !errors.Is(err, unix.EEXIST) || waited > btrfsPatience || pause(ctx, wait) != nil:
+		case r.Type != "btrfs" || !errors.Is(err, unix.EEXIST) || waited > btrfsPatience || pause.For(ctx, wait) != nil:
 			return err
 		}
 		waited += wait

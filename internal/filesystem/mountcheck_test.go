@@ -113,7 +113,7 @@ func TestJFSSuperblock(t *testing.T) {
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	for _, typ := range known {
-		text := optionText(typ)
+		text := optionText(MountRequest{Type: typ})
 		for _, refused := range []string{"noload", "norecovery", "nologreplay", "rw"} {
 			if strings.Contains(text, refused) {
 				t.Errorf("%s is mounted with %s", typ, text)
@@ -123,8 +123,17 @@ func TestOptions(t *testing.T) {
 	for typ, want := range map[string]string{
 		"ext3": "errors=continue", "xfs": "nouuid", "btrfs": "subvolid=5", "f2fs": "", "vfat": "utf8=1,tz=UTC,umask=0022",
 	} {
-		if got := optionText(typ); got != want {
+		if got := optionText(MountRequest{Type: typ}); got != want {
 			t.Errorf("%s: options %q, want %q", typ, got, want)
+		}
+	}
+	for _, typ := range known { // it says which subvolume, and nothing else
+		want := optionText(MountRequest{Type: typ})
+		if typ == "btrfs" {
+			want = ""
+		}
+		if got := optionText(MountRequest{Type: typ, Default: true}); got != want {
+			t.Errorf("%s by default: options %q, want %q", typ, got, want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/pause"
 )
 
 // Close unmounts the filesystem and waits until its loop device is free, since
@@ -76,7 +77,7 @@ func (p *plainMount) unmount(ctx context.Context) error {
 		if err == nil {
 			break
 		}
-		if errors.Is(err, unix.EBUSY) && pause(ctx, wait) == nil {
+		if errors.Is(err, unix.EBUSY) && pause.For(ctx, wait) == nil {
 			continue
 		}
 		err = fmt.Errorf("unmount %s: %w", p.folder, err)
@@ -123,18 +124,6 @@ const (
 	firstWait   = 2 * time.Millisecond
 	longestWait = 200 * time.Millisecond
 )
-
-// pause waits, or returns the cause of ctx's end.
-func pause(ctx context.Context, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
 
 // again0 is again for calls that give nothing but an error.
 func again0(call func() error) error {

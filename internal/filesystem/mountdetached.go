@@ -23,7 +23,7 @@ func (m *Mount) mountDetached(r MountRequest, driver string) error {
 	defer closeFD(config)
 	log := openKernelLog(m.loop.number)
 	defer log.close()
-	if err := configureMount(config, m.loop.name, r.Type); err != nil {
+	if err := configureMount(config, m.loop.name, r); err != nil {
 		return &MountError{Err: err, Words: append(contextWords(config), log.words()...)}
 	}
 	const attributes = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
@@ -43,7 +43,7 @@ func (m *Mount) mountDetached(r MountRequest, driver string) error {
 
 // configureMount gives the filesystem its source and options and has the kernel read
 // it.
-func configureMount(config int, source, typ string) error {
+func configureMount(config int, source string, r MountRequest) error {
 	set := func(key string, call func() error) error {
 		if err := again0(call); err != nil {
 			return fmt.Errorf("option %s: %w", key, err)
@@ -56,7 +56,7 @@ func configureMount(config int, source, typ string) error {
 	if err := set("ro", func() error { return unix.FsconfigSetFlag(config, "ro") }); err != nil {
 		return err
 	}
-	for _, o := range options(typ) {
+	for _, o := range options(r) {
 		err := set(o.key, func() error {
 			if o.value == "" {
 				return unix.FsconfigSetFlag(config, o.key)

@@ -56,7 +56,7 @@ func (m *Mount) mountPlain(ctx context.Context, r MountRequest, driver string) e
 	defer log.close()
 	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	err = again0(func() error {
-		return unix.Mount(m.loop.name, p.folder, driver, flags, optionText(r.Type))
+		return unix.Mount(m.loop.name, p.folder, driver, flags, optionText(r))
 	})
 	switch {
 	case errors.Is(err, unix.EPERM):

@@ -97,8 +97,8 @@ type option struct{ key, value string }
 
 // options besides "ro", as the Linux admin guide tells of each filesystem. None
 // that leaves the journal aside: what that shows is not the tree.
-func options(typ string) []option {
-	switch typ {
+func options(r MountRequest) []option {
+	switch r.Type {
 	case "ext2", "ext3", "ext4":
 		// The superblock may say panic, and would take this machine down.
 		return []option{{"errors", "continue"}}
@@ -106,6 +106,9 @@ func options(typ string) []option {
 		// The original, or another copy, may be mounted on this machine.
 		return []option{{"nouuid", ""}}
 	case "btrfs":
+		if r.Default {
+			return nil
+		}
 		// The top of all subvolumes, whatever the default is set to.
 		return []option{{"subvolid", "5"}}
 	case "vfat":
@@ -119,9 +122,9 @@ func options(typ string) []option {
 }
 
 // optionText is options as mount(2) takes them.
-func optionText(typ string) string {
+func optionText(r MountRequest) string {
 	var words []string
-	for _, o := range options(typ) {
+	for _, o := range options(r) {
 		if o.value == "" {
 			words = append(words, o.key)
 		} else {

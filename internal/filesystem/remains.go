@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/pause"
 )
 
 // MountRemains is a mount that a run of this boot may have left in the mount table
@@ -123,7 +124,7 @@ func untilFree(ctx context.Context, call func() error) error {
 		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
 			return err
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
+
+	"snap-to-s3/internal/pause"
 )
 
 // cutError is a body that ended before its range did: the next request can go on.
@@ -39,7 +40,7 @@ func (r *Reader) fetch(ctx context.Context, off int64, data []byte) error {
 		}
 		r.options.Log.LogAttrs(ctx, slog.LevelWarn, "reading was cut off, it goes on where it stopped", slog.String("key", r.info.Key),
 			slog.Int64("byte", at), slog.Int("try", tries), slog.Int("up_to", r.options.Tries), slog.Any("err", err))
-		if err := pause(ctx, r.options.Backoff<<min(tries-1, maxDoubling)); err != nil {
+		if err := pause.For(ctx, r.options.Backoff<<min(tries-1, maxDoubling)); err != nil {
 			return fmt.Errorf("read %s at byte %d: %w", r.info.Key, at, err)
 		}
 	}
@@ -62,16 +63,4 @@ func (r *Reader) request(ctx context.Context, off int64, data []byte) (int, erro
 		return n, &cutError{err}
 	}
 	return n, nil
-}
-
-// pause waits, unless ctx ends first: then it is why.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/objstore"
+	"snap-to-s3/internal/pause"
 	"snap-to-s3/internal/runstate"
 )
 
@@ -244,12 +245,8 @@ func (w *sweep) await(ctx context.Context, look func(context.Context) (bool, err
 		if found || last || err != nil {
 			return err
 		}
-		timer := time.NewTimer(max(w.Settle/10, time.Millisecond))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
+		if err := pause.For(ctx, max(w.Settle/10, time.Millisecond)); err != nil {
+			return err
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"snap-to-s3/internal/pause"
 )
 
 // pace lets calls pass at even distances, so that they do not run into a quota.
@@ -26,12 +28,5 @@ func (p *pace) wait(ctx context.Context) error {
 	if d <= 0 {
 		return context.Cause(ctx)
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return pause.For(ctx, d)
 }

@@ -15,6 +15,7 @@ import (
 
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/pause"
 	"snap-to-s3/internal/runstate"
 )
 
@@ -52,7 +53,7 @@ func (t *volume) attach(ctx context.Context) error {
 				"run the command again; something else may be attaching volumes to this instance all the time")
 		}
 		t.log.Debug("attach will be tried again", "volume", t.id, "device", t.device, "err", err)
-		if err := pause(bounded, jitter(t.volumes.cfg.Timing.Poll*time.Duration(try))); err != nil {
+		if err := pause.For(bounded, jitter(t.volumes.cfg.Timing.Poll*time.Duration(try))); err != nil {
 			if ctx.Err() != nil {
 				return explain(ctx, err, doing)
 			}
@@ -198,17 +199,6 @@ func (t *volume) awaitAttached(ctx context.Context) error {
 	}
 	t.log.Info("volume is attached", "volume", t.id, "device", t.device, "elapsed", time.Since(begun).Round(time.Millisecond))
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // jitter is d give or take a half.

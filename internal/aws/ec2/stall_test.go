@@ -15,6 +15,7 @@ import (
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/block"
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/pause"
 )
 
 // slowDisk answers a read after the time that is set, or at the end of its
@@ -27,7 +28,7 @@ type slowDisk struct {
 
 func (d *slowDisk) ReadAt(ctx context.Context, p []byte, _ int64) (int, error) {
 	if takes := time.Duration(d.takes.Load()); takes > 0 {
-		if err := pause(ctx, takes); err != nil {
+		if err := pause.For(ctx, takes); err != nil {
 			return 0, err
 		}
 	}

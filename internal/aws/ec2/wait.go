@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"snap-to-s3/internal/aws"
+	"snap-to-s3/internal/pause"
 	"snap-to-s3/internal/snapshot"
 )
 
@@ -97,7 +98,7 @@ func (v *Volumes) wait(ctx context.Context, limit time.Duration, look func(conte
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var passing error
-	for pause := v.cfg.Timing.Poll; ; pause = min(pause+pause/2, v.cfg.Timing.PollMax) {
+	for every := v.cfg.Timing.Poll; ; every = min(every+every/2, v.cfg.Timing.PollMax) {
 		done, err := look(bounded)
 		switch {
 		case err != nil && !unclear(err):
@@ -110,11 +111,7 @@ func (v *Volumes) wait(ctx context.Context, limit time.Duration, look func(conte
 			passing = err
 			v.cfg.Log.Debug("call will be made again", "err", err)
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-bounded.Done():
-			timer.Stop()
+		if pause.For(bounded, every) != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}

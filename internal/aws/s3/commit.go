@@ -14,6 +14,7 @@ import (
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/objstore"
+	"snap-to-s3/internal/pause"
 )
 
 const (
@@ -111,12 +112,8 @@ func (u *upload) sendAgainOnConflict(ctx context.Context, c commit) (objstore.In
 		if c.multipart || try == conflictTries || aws.Code(err) != "ConditionalRequestConflict" {
 			return info, err
 		}
-		wait := time.NewTimer(conflictWait<<(try-1) + rand.N(conflictWait)) //nolint:gosec // jitter
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
-			return info, context.Cause(ctx)
+		if err := pause.For(ctx, conflictWait<<(try-1)+rand.N(conflictWait)); err != nil { //nolint:gosec // jitter
+			return info, err
 		}
 	}
 }
