@@ -130,7 +130,7 @@ func TestCancelAtEachCall(t *testing.T) {
 		for _, n := range from(action) {
 			for name, fault := range map[string]awssim.Fault{"before": {Hang: true}, "after": {HangAfter: true}, "beside": {}} {
 				t.Run(fmt.Sprintf("%s %d %s", action, n, name), func(t *testing.T) {
-					w := newImpatientWorld(t, awssim.Config{EC2: awssim.EC2Config{NewVolume: awssim.Lag{Reads: 2}}}, 250*time.Millisecond)
+					w := newImpatientWorld(t, awssim.Config{EC2: awssim.EC2Config{NewVolume: awssim.Lag{Reads: 2}}}, 5*time.Second)
 					ctx, cancel := context.WithCancelCause(t.Context())
 					defer cancel(nil)
 					w.sim.ResetCalls()

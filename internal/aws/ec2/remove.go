@@ -111,17 +111,14 @@ func (t *volume) remove(ctx context.Context) error {
 	return t.end(t.bringDown(ctx))
 }
 
-// bringDown brings the volume from any state to its end: detached and deleted. It
-// looks before each step and after it, so that neither a lost answer nor an old
-// view of EC2 matters.
-func (t *volume) bringDown(ctx context.Context) error {
+// untilDone has step bring the volume on, until step says that it is where it is to
+// be, the volume is gone, or DetachWait is over. It looks before each step and after
+// it, so that neither a lost answer nor an old view of EC2 matters. state becomes
+// what the volume was last seen in.
+func (t *volume) untilDone(ctx context.Context, state *string, step func(context.Context, types.Volume) (bool, error)) error {
+	*state = "there, as far as is known,"
 	v := t.volumes
-	allowed := t.otherOwner
-	if t.guard != nil {
-		allowed = t.guard
-	}
-	begun, state := time.Now(), "there, as far as is known,"
-	err := v.wait(ctx, v.cfg.Timing.DetachWait, func(ctx context.Context) (bool, error) {
+	return v.wait(ctx, v.cfg.Timing.DetachWait, func(ctx context.Context) (bool, error) {
 		got, err := t.look(ctx)
 		switch {
 		case errors.Is(err, errNoVolume):
@@ -131,7 +128,19 @@ func (t *volume) bringDown(ctx context.Context) error {
 		case got.State == types.VolumeStateDeleting, got.State == types.VolumeStateDeleted:
 			return true, nil
 		}
-		state = string(got.State)
+		*state = string(got.State)
+		return step(ctx, got)
+	})
+}
+
+// bringDown brings the volume from any state to its end: detached and deleted.
+func (t *volume) bringDown(ctx context.Context) error {
+	allowed := t.otherOwner
+	if t.guard != nil {
+		allowed = t.guard
+	}
+	begun, state := time.Now(), ""
+	err := t.untilDone(ctx, &state, func(ctx context.Context, got types.Volume) (bool, error) {
 		if err := allowed(got); err != nil {
 			return false, err
 		}

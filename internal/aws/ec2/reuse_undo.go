@@ -38,26 +38,15 @@ func (t *volume) giveBack(ctx context.Context, was types.Volume, cause error) er
 	return &unfitError{cause}
 }
 
-// restore takes back what was done to the volume since it was looked at as was. It
-// looks before each step, as bringDown does.
+// restore takes back what was done to the volume since it was looked at as was.
 func (t *volume) restore(ctx context.Context, was types.Volume) error {
 	if !t.taken {
 		return nil
 	}
 	v, before := t.volumes, tagMap(was.Tags)
 	attached, _ := t.attachment(was)
-	state := "there, as far as is known,"
-	err := v.wait(ctx, v.cfg.Timing.DetachWait, func(ctx context.Context) (bool, error) {
-		got, err := t.look(ctx)
-		switch {
-		case errors.Is(err, errNoVolume):
-			return t.gone(), nil
-		case err != nil:
-			return false, err
-		case got.State == types.VolumeStateDeleting, got.State == types.VolumeStateDeleted:
-			return true, nil
-		}
-		state = string(got.State)
+	var state string
+	err := t.untilDone(ctx, &state, func(ctx context.Context, got types.Volume) (bool, error) {
 		owner := tagMap(got.Tags)[v.ownerTag()]
 		theirs := owner == before[v.ownerTag()] // or what we wrote does not show yet
 		if err := t.otherOwner(got); err != nil && !theirs {
@@ -72,7 +61,7 @@ func (t *volume) restore(ctx context.Context, was types.Volume) error {
 		}
 		callCtx, cancel := t.call(ctx)
 		defer cancel()
-		err = setTags(callCtx, v.client, string(t.id), map[string]string{v.cfg.Tag: kept, v.ownerTag(): before[v.ownerTag()]})
+		err := setTags(callCtx, v.client, string(t.id), map[string]string{v.cfg.Tag: kept, v.ownerTag(): before[v.ownerTag()]})
 		return err == nil, err
 	})
 	if still := late(err, "it is still %s after %s", state, v.cfg.Timing.DetachWait); still != nil {
