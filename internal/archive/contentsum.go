@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+
+	"snap-to-s3/internal/block"
 )
 
 // manyHoles is the size of all holes of a file, in bytes, above which its zeros
@@ -116,7 +118,7 @@ func (r *runs) fill(n int64) {
 func (r *runs) flush() {
 	b, at := r.block, r.at
 	r.block = r.block[:0]
-	if isZero(b) {
+	if block.AllZero(b) {
 		return
 	}
 	if at != r.to || r.from == r.to {

@@ -255,7 +255,7 @@ func (d *frameDecoding) decodeOne(dec *codec.Decoder, f *decoding) error {
 	zero := f.PlainLen%block.Size == 0
 	for off := 0; off < len(f.plain); off += block.Size {
 		b := f.plain[off:min(off+block.Size, len(f.plain))]
-		none := isZero(b)
+		none := block.AllZero(b)
 		sum := d.sum
 		if !none || len(b) < block.Size {
 			sum = sha256.Sum256(b)

@@ -144,7 +144,7 @@ func (p *pipeline) read(ctx context.Context) error {
 			}
 			return fmt.Errorf("read %d bytes at offset %d: %w", len(to), off, err)
 		}
-		c.zero[job.block] = isZero(to)
+		c.zero[job.block] = block.AllZero(to)
 		c.filled()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 
+	"snap-to-s3/internal/block"
 	"snap-to-s3/internal/codec"
 	"snap-to-s3/internal/filesystem"
 )
@@ -136,7 +137,7 @@ func (s *scanner) next(ctx context.Context) (*TreeRow, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b[0] == 0 && isZero(b) {
+		if b[0] == 0 && block.AllZero(b) {
 			if begun {
 				return nil, errors.New("the tar ends behind an extended header, without its entry")
 			}
@@ -182,7 +183,7 @@ func (s *scanner) end(ctx context.Context) error {
 		if err != nil || b == nil {
 			return err
 		}
-		if !isZero(b) {
+		if !block.AllZero(b) {
 			return errors.New("something follows on the end of the tar")
 		}
 	}

@@ -69,7 +69,7 @@ func (p *imagePiece) blocks() int { return (p.size + block.Size - 1) / block.Siz
 func (p *imagePiece) sum(zeros *[32]byte) {
 	for i := range p.blocks() {
 		b := p.plain[i*block.Size : min((i+1)*block.Size, p.size)]
-		if p.zero[i] = isZero(b); p.zero[i] && len(b) == block.Size {
+		if p.zero[i] = block.AllZero(b); p.zero[i] && len(b) == block.Size {
 			p.sums[i] = *zeros
 		} else {
 			p.sums[i] = sha256.Sum256(b)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"snap-to-s3/internal/block"
 )
 
 // scanBuffer is how much of a stream is read at a time, in bytes.
@@ -76,7 +78,7 @@ func (s *scanReader) zeros(n int64) error {
 		return nil
 	}
 	b, err := s.take(int(n))
-	if err == nil && !isZero(b) {
+	if err == nil && !block.AllZero(b) {
 		return fmt.Errorf("the %d bytes before it should be zeros", n)
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"snap-to-s3/internal/block"
 	"snap-to-s3/internal/filesystem"
 )
 
@@ -119,7 +120,7 @@ func (s *scanner) oldSparse(ctx context.Context, f *sparseFile, h *tarHeader) er
 			return err
 		}
 		more = b[oldMoreBlocksAt]
-		if !isZero(b[oldMoreBlocksAt+1:]) {
+		if !block.AllZero(b[oldMoreBlocksAt+1:]) {
 			return errors.New("it has something behind it")
 		}
 		done, err = f.oldPieces(b[:oldMoreBlocksAt])
@@ -131,7 +132,7 @@ func (s *scanner) oldSparse(ctx context.Context, f *sparseFile, h *tarHeader) er
 func (f *sparseFile) oldPieces(b []byte) (done bool, err error) {
 	for ; len(b) > 0; b = b[oldPiece:] {
 		if b[12] == 0 {
-			if !isZero(b) {
+			if !block.AllZero(b) {
 				return true, errors.New("something stands behind its end")
 			}
 			return true, nil

@@ -9,16 +9,6 @@ import (
 	"snap-to-s3/internal/codec"
 )
 
-// isZero compares p with itself one word further on: that runs at the speed of
-// memory, and ends at the first difference.
-func isZero(p []byte) bool {
-	const word = 8
-	if len(p) <= word {
-		return len(bytes.Trim(p, "\x00")) == 0
-	}
-	return isZero(p[:word]) && bytes.Equal(p[word:], p[:len(p)-word])
-}
-
 // zeroFrame is a frame of zeros, ready made.
 type zeroFrame struct {
 	stored []byte

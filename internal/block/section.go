@@ -95,7 +95,7 @@ func IsZero(ctx context.Context, src Source) (bool, error) {
 			buf := AlignedBuffer(Size)
 			for off := range places {
 				n, err := src.ReadAt(ctx, buf[:min(Size, src.Size()-off)], off)
-				if err == nil && !allZero(buf[:n]) {
+				if err == nil && !AllZero(buf[:n]) {
 					err = errData
 				}
 				if err != nil {
@@ -134,13 +134,4 @@ func eachBlock(ctx context.Context, src Source, to chan<- int64) error {
 		}
 	}
 	return nil
-}
-
-func allZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+
+	"snap-to-s3/internal/block"
 )
 
 // bootSigned tells whether a boot sector ends as one.
@@ -56,7 +58,7 @@ func serial(p []byte) string { return fmt.Sprintf("%02X%02X-%02X%02X", p[3], p[2
 // system specification, 3.1 and 3.4).
 func probeExFAT(r region) (finding, string) {
 	p := r.at(0, sector512)
-	if p == nil || !bootSigned(p) || string(p[3:11]) != "EXFAT   " || !allZero(p[11:64]) ||
+	if p == nil || !bootSigned(p) || string(p[3:11]) != "EXFAT   " || !block.AllZero(p[11:64]) ||
 		p[108] < 9 || p[108] > 12 || int(p[108])+int(p[109]) > 25 {
 		return finding{}, ""
 	}

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"slices"
 	"strings"
+
+	"snap-to-s3/internal/block"
 )
 
 // region is what probes see of a partition, or of the whole disk: its beginning
@@ -148,12 +150,9 @@ func text(p []byte) string {
 	return string(p)
 }
 
-// allZero tells whether there is nothing in p.
-func allZero(p []byte) bool { return bytes.Count(p, []byte{0}) == len(p) }
-
 // uuidOf is the text of a UUID, or "" of one that is not set.
 func uuidOf(p []byte) string {
-	if allZero(p[:16]) {
+	if block.AllZero(p[:16]) {
 		return ""
 	}
 	return dashed(p)
