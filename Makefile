@@ -42,5 +42,5 @@ lint: ## golangci-lint, as .golangci.yml says; its first build takes minutes
 tidy: ## are go.mod and go.sum what the code needs?
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
-docs: ## write docs/man from the commands
-	go test ./internal/cli -run TestManualPages -update-docs
+docs: ## write docs/man from the commands, and the sample in README.md
+	go test ./internal/cli -run 'TestManualPages|TestReadmeSample' -update-docs

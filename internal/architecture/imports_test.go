@@ -32,7 +32,8 @@ func below() map[string][]string {
 		"partition":    {"block"},
 		"layout":       {"objstore", "codec", "block"},
 		"archive":      {"block", "codec", "filesystem", "layout"},
-		"workflow":     {"catalog", "runstate", "layout", "archive", "filesystem", "partition", "codec", "objstore", "block", "cost", "cost/bill", "encrypt"},
+		"workflow":     {"catalog", "runstate", "layout", "archive", "filesystem", "partition", "codec", "objstore", "block", "cost", "encrypt"},
+		"analyze":      {"workflow", "catalog", "objstore", "layout", "cost", "cost/bill"},
 
 		"objstore/objstoretest": {"objstore"},
 		"catalog/catalogtest":   {"catalog"},
@@ -43,11 +44,11 @@ func below() map[string][]string {
 
 		"aws":     {"runstate"},
 		"aws/s3":  {"aws", "objstore", "runstate"},
-		"aws/ebs": {"aws", "workflow"},
-		"aws/ec2": {"aws", "block", "catalog", "runstate", "workflow"},
+		"aws/ebs": {"aws", "analyze"},
+		"aws/ec2": {"aws", "analyze", "block", "catalog", "runstate", "workflow"},
 
 		"cli": {
-			"archive", "aws", "aws/ebs", "aws/ec2", "aws/s3", "awssim", "block", "catalog", "codec", "cost", "cost/bill", "cost/page", "cost/print", "encrypt", "layout",
+			"analyze", "archive", "aws", "aws/ebs", "aws/ec2", "aws/s3", "awssim", "block", "catalog", "codec", "cost", "cost/bill", "cost/page", "cost/print", "encrypt", "layout",
 			"filesystem", "objstore", "runstate", "ui", "workflow",
 		},
 	}

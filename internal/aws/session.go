@@ -120,6 +120,16 @@ func (s *Session) AccountID(ctx context.Context) (string, error) {
 	return c.AccountID, nil
 }
 
+// AskAccountID asks AWS whose the credentials are. It needs no right (AWS STS API
+// reference, GetCallerIdentity).
+func (s *Session) AskAccountID(ctx context.Context) (string, error) {
+	caller, err := sts.NewFromConfig(s.Config).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return "", Explain(err, "ask whose the credentials are")
+	}
+	return awssdk.ToString(caller.Account), nil
+}
+
 // strconvNoise is what Go's parsers put before what they found.
 var strconvNoise = regexp.MustCompile(`strconv\.[A-Za-z]+: `)
 

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// The Security Token Service (AWS STS API reference, AssumeRole): roles of this
-// and of other accounts, which see EC2 as that account does.
+// The Security Token Service (AWS STS API reference, AssumeRole and
+// GetCallerIdentity): roles of this and of other accounts, which see EC2 as that
+// account does, and whose credentials are.
 
 type roleList struct {
 	mu   sync.Mutex
@@ -53,7 +54,10 @@ func (s *Server) admitSTS(c *call) *apiError {
 	if e := s.readForm(c); e != nil {
 		return e
 	}
-	if c.Action != "AssumeRole" || c.form.Get("Version") != "2011-06-15" {
+	switch known := c.form.Get("Version") == "2011-06-15"; {
+	case known && c.Action == "GetCallerIdentity":
+		return nil // whatever policies say
+	case !known || c.Action != "AssumeRole":
 		return badRequest("InvalidAction", fmt.Sprintf("Could not find operation %s for version %s", c.Action, c.form.Get("Version")))
 	}
 	arn := c.form.Get("RoleArn")
@@ -74,7 +78,21 @@ type xmlAssumed struct {
 	Request string   `xml:"ResponseMetadata>RequestId"`
 }
 
+type xmlCaller struct {
+	XMLName xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
+	ARN     string   `xml:"GetCallerIdentityResult>Arn"`
+	ID      string   `xml:"GetCallerIdentityResult>UserId"`
+	Account string   `xml:"GetCallerIdentityResult>Account"`
+	Request string   `xml:"ResponseMetadata>RequestId"`
+}
+
 func (s *Server) serveSTS(c *call) (*response, *apiError) {
+	if c.Action == "GetCallerIdentity" {
+		if e := checkParams(c.form, nil); e != nil {
+			return nil, e
+		}
+		return xmlResponse(xmlCaller{ARN: c.principal.arn, ID: "AIDAAWSSIM", Account: c.account(), Request: c.requestID})
+	}
 	if e := checkParams(c.form, []string{"DurationSeconds", "RoleArn", "RoleSessionName"}); e != nil {
 		return nil, e
 	}

@@ -9,6 +9,24 @@ import (
 	"snap-to-s3/internal/awssim"
 )
 
+// Whoever calls is told who he is, whatever policies say.
+func TestGetCallerIdentity(t *testing.T) {
+	s := start(t, awssim.Config{Account: "444455556666"})
+	s.SetPolicy([]string{})
+	ask := func(more string) answer {
+		return s.send(ask{
+			service: "sts", method: http.MethodPost, path: "/", body: "Action=GetCallerIdentity&Version=2011-06-15" + more,
+			header: map[string]string{"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
+		})
+	}
+	if a := ask(""); a.status != http.StatusOK || !strings.Contains(a.body, "<Account>444455556666</Account>") || !strings.Contains(a.body, "<Arn>arn:aws:iam::444455556666:user/") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := ask("&Name=x"); !strings.Contains(a.body, "<Code>UnknownParameter</Code>") {
+		t.Errorf("what nobody knows: %d %s", a.status, a.body)
+	}
+}
+
 // A role that is known can be assumed, and sees its own account's snapshots alone.
 func TestAssumeRole(t *testing.T) {
 	s := start(t, awssim.Config{})

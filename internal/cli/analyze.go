@@ -26,12 +26,22 @@ or on standard input, which is also read where nothing is named.
 What bills do not tell, EC2 does: volumes, dates, and what holds a snapshot (AMIs,
 locks, AWS Backup, sharing), in each region of the bill with the credentials of
 this run and those of --profile and --role-arn. Where it cannot be asked, that is
-said, and the rest goes on. --offline does not ask. --live needs no bill: sizes
-are then estimates between what EC2 tells, and with --exact exact.
+said, and the rest goes on; but if credentials that are named so work nowhere, the
+exit status is 1, with the report written. --offline does not ask. --live needs no
+bill: sizes are then estimates between what EC2 tells, and with --exact exact.
+It runs on any machine, without root, and needs rights to read alone: docs/iam.md.
+
+Snapshots that are tagged migrated or validated are not moved again; what deleting
+the validated ones saves is said.
+
+Amounts are in the currency of the bill, with --live in that of the regions: CNY in
+China, else USD. Nothing is converted, and only prices in that currency count. The
+program carries those of USD; --prices reads others.
 
 With --output csv there is one line a snapshot under a line of names. gib is of
-the standard tier; archive_gib of the archive tier. Names and descriptions that a
-spreadsheet would take for a formula get an apostrophe in front.`,
+the standard tier; archive_gib of the archive tier. Columns of amounts are named by
+their currency, as usd_month; they are empty where no price is known. Names and
+descriptions that a spreadsheet would take for a formula get an apostrophe in front.`,
 		Example: `  # The report of a month
   snap-to-s3 analyze costreport-1.csv.gz
 
@@ -89,7 +99,7 @@ func (f *analyzeFlags) define(cmd *cobra.Command) {
 		s.BoolVar(&f.offline, "offline", false, "do not ask EC2: the bill alone")
 		s.BoolVar(&f.live, "live", false, "ask EC2 alone: no bill")
 		s.BoolVar(&f.exact, "exact", false, "with --live, list the blocks of all snapshots; its price is said first")
-		s.StringVar(&f.maxCost, "max-cost", "", "with --exact, list nothing if that costs more than `DOLLARS`")
+		s.StringVar(&f.maxCost, "max-cost", "", "with --exact, list nothing if that costs more than `AMOUNT`, in the currency of the regions")
 		s.StringArrayVar(&f.regions, "region", nil, "AWS `REGION`, several times for several (default: those of the bill; with --live the configured one)")
 		s.StringArrayVar(&f.profiles, "profile", nil, "ask with the credentials of this `PROFILE`, several times for several")
 		s.StringArrayVar(&f.roles, "role-arn", nil, "ask as the role with this `ARN`, too, assumed with the other credentials")
@@ -102,7 +112,7 @@ func (f *analyzeFlags) define(cmd *cobra.Command) {
 		countVar(s, &f.payback, "payback", limits{0, 1200}, "a move must pay back within `MONTHS`; 0 is no limit")
 		countVar(s, &f.overlap, "overlap", limits{0, 3660}, "`DAYS` for which snapshot and archive are both kept")
 		s.StringVar(&f.source, "source", "volume", "snapshots are read by `WAY` volume (temporary ones) or direct (EBS direct APIs)")
-		s.StringVar(&f.instancePrice, "instance-price", "", "`DOLLARS` an hour of the instance that moves them")
+		s.StringVar(&f.instancePrice, "instance-price", "", "`AMOUNT` an hour of the instance that moves them, in the currency of the bill")
 		s.StringArrayVar(&f.prices, "prices", nil, "take prices from `FILE`, an offer file of the AWS Price List; several times for several")
 	})
 	group(cmd, "What is done", func(s *pflag.FlagSet) {

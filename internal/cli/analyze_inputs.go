@@ -8,11 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/aws/ebs"
 	"snap-to-s3/internal/aws/ec2"
 	"snap-to-s3/internal/aws/s3"
+	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/cost/bill"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
@@ -21,7 +24,7 @@ import (
 
 // inputs are the bills, wherever they are.
 func (r *analyzing) inputs(ctx context.Context) ([]bill.Input, error) {
-	stores := map[string]workflow.BillBucket{}
+	stores := map[string]analyze.BillBucket{}
 	var all []bill.Input
 	for _, name := range r.o.Inputs {
 		in, err := r.input(ctx, name, stores)
@@ -33,7 +36,7 @@ func (r *analyzing) inputs(ctx context.Context) ([]bill.Input, error) {
 	return all, nil
 }
 
-func (r *analyzing) input(ctx context.Context, name string, stores map[string]workflow.BillBucket) (bill.Input, error) {
+func (r *analyzing) input(ctx context.Context, name string, stores map[string]analyze.BillBucket) (bill.Input, error) {
 	if name == "-" {
 		return bill.Stream("standard input", r.env.Stdin), nil
 	}
@@ -52,7 +55,7 @@ func (r *analyzing) input(ctx context.Context, name string, stores map[string]wo
 		if err != nil {
 			return bill.Input{}, err
 		}
-		b = workflow.BillBucket{Store: store, Bucket: bucket, Log: r.log}
+		b = analyze.BillBucket{Store: store, Bucket: bucket, Log: r.log}
 		stores[bucket] = b
 	}
 	return b.Input(ctx, key)
@@ -82,8 +85,8 @@ func (r *analyzing) store(ctx context.Context, bucket string) (*s3.Store, error)
 
 // askers are all credentials: those of the profiles, or else the default ones, and
 // the roles that are assumed with the first of these.
-func (r *analyzing) askers() []workflow.Asker {
-	var all []workflow.Asker
+func (r *analyzing) askers() []analyze.Asker {
+	var all []analyze.Asker
 	for _, p := range r.o.Profiles {
 		all = append(all, r.asker("profile "+p, aws.Options{Profile: p}))
 	}
@@ -96,25 +99,33 @@ func (r *analyzing) askers() []workflow.Asker {
 	return all
 }
 
-func (r *analyzing) asker(name string, o aws.Options) workflow.Asker {
+func (r *analyzing) asker(name string, o aws.Options) analyze.Asker {
 	open := func(ctx context.Context, region string) (*aws.Session, error) {
 		o := o
 		o.Region = region
 		return r.session(ctx, o)
 	}
-	a := workflow.Asker{Name: name, Open: func(ctx context.Context, region string) (workflow.Estate, string, error) {
-		s, err := open(ctx, region)
-		if err != nil {
-			return nil, "", err
-		}
-		account, err := s.AccountID(ctx)
-		return ec2.NewCatalog(s), account, err
-	}}
-	if r.o.Exact {
-		a.Exact = func(ctx context.Context, region string, all []snapshot.Snapshot) (workflow.ExactSizes, error) {
+	a := analyze.Asker{
+		Name: name, Named: o != aws.Options{},
+		Open: func(ctx context.Context, region string) (analyze.Estate, func(context.Context) string, error) {
 			s, err := open(ctx, region)
 			if err != nil {
-				return workflow.ExactSizes{}, err
+				return nil, nil, err
+			}
+			account, err := s.AccountID(ctx)
+			return ec2.NewCatalog(s), func(ctx context.Context) string {
+				if account != "" {
+					return account
+				}
+				return r.whose(ctx, s)
+			}, err
+		},
+	}
+	if r.o.Exact {
+		a.Exact = func(ctx context.Context, region string, all []snapshot.Snapshot) (analyze.ExactSizes, error) {
+			s, err := open(ctx, region)
+			if err != nil {
+				return analyze.ExactSizes{}, err
 			}
 			return r.exact(ctx, s, region, all)
 		}
@@ -122,15 +133,30 @@ func (r *analyzing) asker(name string, o aws.Options) workflow.Asker {
 	return a
 }
 
+// whoseLimit is how long AWS may take to say whose credentials are, of which only
+// words depend.
+const whoseLimit = 10 * time.Second
+
+func (r *analyzing) whose(ctx context.Context, s *aws.Session) string {
+	ctx, stop := context.WithTimeout(ctx, whoseLimit)
+	defer stop()
+	account, err := s.AskAccountID(ctx)
+	if err != nil {
+		r.log.Debug("whose the credentials are is not known", "err", err)
+	}
+	return account
+}
+
 // exactJobs is how many volumes are looked at side by side; the client paces itself.
 const exactJobs = 8
 
 // exact lists blocks, once it has said what that costs, and unless that is too much.
-func (r *analyzing) exact(ctx context.Context, s *aws.Session, region string, all []snapshot.Snapshot) (workflow.ExactSizes, error) {
-	e := workflow.Exact{Lists: ebs.New(ebs.Config{Session: s}), Jobs: exactJobs, Log: r.log}
+func (r *analyzing) exact(ctx context.Context, s *aws.Session, region string, all []snapshot.Snapshot) (analyze.ExactSizes, error) {
+	e := analyze.Exact{Lists: ebs.New(ebs.Config{Session: s}), Jobs: exactJobs, Log: r.log}
 	n := e.Requests(all)
 	price, known := r.o.Analysis.Table.Lists(region, n)
-	spoken := price.String()
+	say := cost.RegionCurrency(region).Format
+	spoken := say(price)
 	if !known {
 		spoken = "not known"
 	}
@@ -138,10 +164,10 @@ func (r *analyzing) exact(ctx context.Context, s *aws.Session, region string, al
 	if r.o.Limited {
 		switch r.spent = r.spent.Plus(price); {
 		case !known:
-			return workflow.ExactSizes{}, hint.Wrap(fmt.Errorf("%w: no price of list requests in %s is known", workflow.ErrTooDear, region),
+			return analyze.ExactSizes{}, hint.Wrap(fmt.Errorf("%w: no price of list requests in %s is known", workflow.ErrTooDear, region),
 				"--prices FILE gives one; without --max-cost it is done at any price")
 		case r.spent > r.o.MaxCost:
-			return workflow.ExactSizes{}, hint.Wrap(fmt.Errorf("%w: to list the blocks costs up to %s, --max-cost is %s", workflow.ErrTooDear, r.spent, r.o.MaxCost),
+			return analyze.ExactSizes{}, hint.Wrap(fmt.Errorf("%w: to list the blocks costs up to %s, --max-cost is %s", workflow.ErrTooDear, say(r.spent), say(r.o.MaxCost)),
 				"raise --max-cost, or leave --exact out")
 		}
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,6 +23,7 @@ type AnalyzeOptions struct {
 	Exact          bool     // with Live: lists of blocks, too
 	MaxCost        cost.Money
 	Limited        bool     // MaxCost is given
+	Dollars        string   // an option whose amount was typed with a "$"; empty: none
 	Regions        []string // none: those of the bill
 	Profiles       []string // none: the default credentials
 	Roles          []string // ARNs
@@ -45,7 +45,7 @@ type AnalyzeOptions struct {
 // options checks what was typed.
 func (f *analyzeFlags) options(args []string) (AnalyzeOptions, error) {
 	o := AnalyzeOptions{
-		Inputs: args, Offline: f.offline, Live: f.live, Exact: f.exact, Regions: f.regions, Profiles: f.profiles, Roles: f.roles,
+		Inputs: args, Offline: f.offline, Live: f.live, Exact: f.exact, Profiles: f.profiles, Roles: f.roles,
 		EndpointURL: f.endpointURL, Bucket: f.bucket, Prices: f.prices, HTML: f.html, PlanFile: f.plan,
 		TagPlan: f.tagPlan, Yes: f.yes, Tag: f.tag, Verbose: f.verbose,
 		Analysis: cost.AnalysisOptions{Payback: f.payback, OverlapDays: f.overlap},
@@ -71,6 +71,10 @@ func (f *analyzeFlags) together(o *AnalyzeOptions) error {
 		return usagef("nothing else here costs much", "--max-cost needs --exact")
 	case f.yes && !f.tagPlan:
 		return usagef("--tag-plan --yes tags the snapshots of the plan", "--yes needs --tag-plan")
+	case f.offline && len(f.roles) > 0:
+		return usagef("leave one of the two out", "--role-arn is whom EC2 is asked as, and --offline does not ask")
+	case f.offline && len(f.profiles) > 0 && f.bucket == "" && !slices.ContainsFunc(o.Inputs, inBucket):
+		return usagef("leave one of the two out", "--profile is whom AWS is asked as, and with --offline nothing here asks it")
 	case f.tagPlan && f.offline:
 		return usagef("leave one of the two out", "--tag-plan asks EC2, and --offline does not")
 	case f.ratio != "" && f.bucket != "":
@@ -87,6 +91,12 @@ func (f *analyzeFlags) together(o *AnalyzeOptions) error {
 	return nil
 }
 
+// inBucket tells whether a bill is in a bucket of S3.
+func inBucket(name string) bool { return strings.HasPrefix(name, "s3://") }
+
+// schemeForm is how addresses of any kind begin (RFC 3986, section 3.1).
+var schemeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
+
 // roleForm is the ARN of a role (IAM user guide, "IAM identifiers").
 var roleForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
 
@@ -97,6 +107,9 @@ func (f *analyzeFlags) asked(o *AnalyzeOptions) error {
 		}
 		if err := checkRegion(region); err != nil {
 			return err
+		}
+		if !slices.Contains(o.Regions, region) {
+			o.Regions = append(o.Regions, region)
 		}
 	}
 	for _, p := range f.profiles {
@@ -115,16 +128,34 @@ func (f *analyzeFlags) asked(o *AnalyzeOptions) error {
 			if bucket == "" || checkBucket(bucket) != nil {
 				return usagef("for example s3://bills.example.com/reports/", "%q: not an address of a bill", in)
 			}
+		} else if schemeForm.MatchString(in) {
+			return usagef("fetch it first, and name the file; - is standard input", "%q: bills are files, folders, s3://BUCKET/KEY or -", in)
 		}
 	}
 	if f.maxCost != "" {
 		m, err := cost.ParseMoney(f.maxCost)
 		if err != nil || m < 0 {
-			return usagef("for example --max-cost 5", "--max-cost %q: not an amount in dollars", f.maxCost)
+			return usagef("for example --max-cost 5", "--max-cost %q: not an amount", f.maxCost)
 		}
 		o.MaxCost, o.Limited = m, true
+		o.dollars("--max-cost", f.maxCost)
 	}
 	return checkEndpoint(f.endpointURL)
+}
+
+// dollars keeps in mind that an amount is in dollars, whatever the report is in.
+func (o *AnalyzeOptions) dollars(flag, amount string) {
+	if strings.HasPrefix(amount, "$") {
+		o.Dollars = flag
+	}
+}
+
+// in checks that amounts that were typed can be in this currency.
+func (o *AnalyzeOptions) in(c cost.Currency) error {
+	if o.Dollars == "" || c.String() == string(cost.USD) {
+		return nil
+	}
+	return usagef("give it without the $, in "+c.String(), "%s is in dollars, and all other amounts are in %s", o.Dollars, c)
 }
 
 func (f *analyzeFlags) reckoned(o *AnalyzeOptions) (err error) {
@@ -132,7 +163,7 @@ func (f *analyzeFlags) reckoned(o *AnalyzeOptions) (err error) {
 		for name := range strings.SplitSeq(list, ",") {
 			class := cost.Class(strings.ToUpper(name))
 			if !slices.Contains(cost.Classes(), class) {
-				return usagef(fmt.Sprintf("the classes are %v", cost.Classes()), "--storage-class %q: snapshots cannot be moved there", name)
+				return usagef(knownClasses(string(class)), "--storage-class %q: snapshots cannot be moved there", name)
 			}
 			if !slices.Contains(o.Analysis.Classes, class) {
 				o.Analysis.Classes = append(o.Analysis.Classes, class)
@@ -151,8 +182,9 @@ func (f *analyzeFlags) reckoned(o *AnalyzeOptions) (err error) {
 	}
 	if f.instancePrice != "" {
 		if o.Analysis.HourlyRate, err = cost.ParseMoney(f.instancePrice); err != nil || o.Analysis.HourlyRate < 0 {
-			return usagef("for example --instance-price 0.096", "--instance-price %q: not an amount in dollars", f.instancePrice)
+			return usagef("for example --instance-price 0.096", "--instance-price %q: not an amount", f.instancePrice)
 		}
+		o.dollars("--instance-price", f.instancePrice)
 	}
 	switch f.source {
 	case "volume":
@@ -162,6 +194,18 @@ func (f *analyzeFlags) reckoned(o *AnalyzeOptions) (err error) {
 		return usagef("", "--source %q: must be volume or direct", f.source)
 	}
 	return nil
+}
+
+// knownClasses is the next step where a class is none of those.
+func knownClasses(typed string) string {
+	var names []string
+	for _, class := range cost.Classes() {
+		names = append(names, string(class))
+	}
+	if near := nearest(typed, names); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "the classes are " + strings.Join(names, ", ")
 }
 
 func (f *analyzeFlags) done(o *AnalyzeOptions) (err error) {
@@ -202,8 +246,11 @@ func (f *analyzeFlags) done(o *AnalyzeOptions) (err error) {
 
 // checkWritable refuses what cannot become a file, before anything is read for it.
 func checkWritable(flag, path string) error {
-	if path == "" {
+	switch path {
+	case "":
 		return nil
+	case "-":
+		return usagef("name a file; ./- is one of that name", "--%s -: standard output has the report", flag)
 	}
 	switch info, err := os.Stat(path); {
 	case err == nil && !info.Mode().IsRegular():

@@ -1,33 +1,32 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
-	"io"
+	"syscall"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/cost/print"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
-	"snap-to-s3/internal/ui"
-	"snap-to-s3/internal/workflow"
 )
 
 // jsonTag is what came of one snapshot of a plan.
 type jsonTag struct {
 	jsonHead
-	Account  string              `json:"account"`
-	Region   string              `json:"region"`
-	Volume   snapshot.VolumeID   `json:"volume"`
-	Snapshot snapshot.ID         `json:"snapshot"`
-	Tag      string              `json:"tag"`
-	Outcome  workflow.TagOutcome `json:"outcome"`
-	Why      string              `json:"why,omitempty"`
-	Problem  *jsonError          `json:"problem,omitempty"`
+	Account  string             `json:"account"`
+	Region   string             `json:"region"`
+	Volume   snapshot.VolumeID  `json:"volume"`
+	Snapshot snapshot.ID        `json:"snapshot"`
+	Tag      string             `json:"tag"`
+	Outcome  analyze.TagOutcome `json:"outcome"`
+	Why      string             `json:"why,omitempty"`
+	Problem  *jsonError         `json:"problem,omitempty"`
 }
 
-// print writes the report on standard output, and what became of a plan to move
-// snapshots to a class.
-func (r *analyzing) print(report cost.Report, class cost.Class, tags []workflow.Tagging) error {
+// print writes the report on standard output, and what became of a plan.
+func (r *analyzing) print(report cost.Report, plan cost.Plan, tags []analyze.Tagging) error {
 	out := r.console.Results()
 	var err error
 	switch r.o.Output {
@@ -49,8 +48,12 @@ func (r *analyzing) print(report cost.Report, class cost.Class, tags []workflow.
 		err = print.CSV(out, report)
 	default:
 		if err = print.Text(out, report); err == nil && r.o.TagPlan {
-			err = r.printTags(out, class, tags)
+			err = r.printTags(out, report, plan, tags)
 		}
+	}
+	if errors.Is(err, syscall.EPIPE) { // as of head: who reads it has enough
+		r.log.Debug("standard output is closed", "err", err)
+		return nil
 	}
 	if err != nil {
 		return hint.Wrap(fmt.Errorf("standard output: %w", err), "nothing else is lost: run it again; --html and --plan were written if they were asked for")
@@ -58,45 +61,9 @@ func (r *analyzing) print(report cost.Report, class cost.Class, tags []workflow.
 	return nil
 }
 
-func spokenWhy(t workflow.Tagging) string {
+func spokenWhy(t analyze.Tagging) string {
 	if t.Err != nil {
 		return t.Err.Error()
 	}
 	return t.Why
-}
-
-// printTags tells a person what was tagged, or would be, and what moves it.
-func (r *analyzing) printTags(out io.Writer, class cost.Class, tags []workflow.Tagging) error {
-	count := map[workflow.TagOutcome]int{}
-	text := "\n"
-	for _, t := range tags {
-		count[t.Outcome]++
-		text += fmt.Sprintf("%-11s  %s  %s  %s", t.Outcome, t.Snapshot, t.Region, t.Volume)
-		if why := spokenWhy(t); why != "" {
-			text += ": " + ui.Visible(why)
-		}
-		text += "\n"
-		if next := hint.Of(t.Err); next != "" {
-			text += fmt.Sprintf("%-11s  hint: %s\n", "", ui.Visible(next))
-		}
-	}
-	switch would := count[workflow.TagWould]; {
-	case len(tags) == 0:
-		text += "nothing to tag: no move pays back\n"
-	case would > 0:
-		text += fmt.Sprintf("%s would be tagged %s=migrate; nothing was changed, --yes does it\n", plural(would, "snapshot"), ui.Visible(r.o.Tag))
-	default:
-		text += fmt.Sprintf("%d tagged %s=migrate, %d passed over, %d failed\n",
-			count[workflow.TagDone], ui.Visible(r.o.Tag), count[workflow.TagPassed], count[workflow.TagFailed])
-	}
-	if count[workflow.TagDone]+count[workflow.TagWould] > 0 {
-		tag := ""
-		if r.o.Tag != "snap-to-s3" {
-			tag = " --tag " + hint.Quote(r.o.Tag)
-		}
-		text += fmt.Sprintf("what is tagged is moved by: snap-to-s3 migrate --all%s --storage-class %s --bucket NAME\n", tag, class)
-		text += "nothing is saved before the snapshots are deleted, which migrate does not do: validate names the commands\n"
-	}
-	_, err := io.WriteString(out, text)
-	return err
 }

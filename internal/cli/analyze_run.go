@@ -7,16 +7,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/cost/bill"
 	htmlpage "snap-to-s3/internal/cost/page"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/ui"
-	"snap-to-s3/internal/workflow"
 )
 
 // analyzing is one run of analyze.
@@ -99,7 +100,7 @@ func (r *analyzing) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ratio, n, err := workflow.MeasureRatio(ctx, store, r.o.Bucket)
+	ratio, n, err := analyze.MeasureRatio(ctx, store, r.o.Bucket)
 	if err != nil {
 		return err
 	}
@@ -108,14 +109,17 @@ func (r *analyzing) measure(ctx context.Context) error {
 	return nil
 }
 
-func (r *analyzing) analyze(ctx context.Context) (*workflow.Analysis, error) {
-	w := &workflow.Analyzer{Options: r.o.Analysis, Log: r.log}
+func (r *analyzing) analyze(ctx context.Context) (*analyze.Analysis, error) {
+	w := &analyze.Analyzer{Tag: r.o.Tag, Options: r.o.Analysis, Log: r.log}
 	if !r.o.Offline {
 		w.Askers = r.askers()
 	}
 	if r.o.Live {
 		regions, err := r.liveRegions(ctx)
 		if err != nil {
+			return nil, err
+		}
+		if err := r.o.in(cost.RegionCurrency(regions[0])); err != nil {
 			return nil, err
 		}
 		task := r.console.Task("EC2", 0)
@@ -131,14 +135,40 @@ func (r *analyzing) analyze(ctx context.Context) (*workflow.Analysis, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(r.o.Regions) > 0 {
-		u.Snapshots = slices.DeleteFunc(u.Snapshots, func(s bill.Snapshot) bool { return !slices.Contains(r.o.Regions, s.Region) })
-		u.Notes = append(u.Notes, "only of "+strings.Join(r.o.Regions, ", ")+", as --region says")
+	if err := r.o.in(cost.Currency(u.Currency)); err != nil {
+		return nil, err
+	}
+	if err := r.onlyRegions(&u); err != nil {
+		return nil, err
 	}
 	task := r.console.Task("EC2", 0)
 	defer task.Done()
 	w.Step = task.Stage
 	return w.Bill(ctx, u)
+}
+
+// onlyRegions leaves of a bill what --region names. It is an error if that is nothing.
+func (r *analyzing) onlyRegions(u *bill.Usage) error {
+	if len(r.o.Regions) == 0 || len(u.Snapshots) == 0 {
+		return nil
+	}
+	there := map[string]bool{}
+	for _, s := range u.Snapshots {
+		there[s.Region] = true
+	}
+	u.Snapshots = slices.DeleteFunc(u.Snapshots, func(s bill.Snapshot) bool { return !slices.Contains(r.o.Regions, s.Region) })
+	named := strings.Join(r.o.Regions, ", ")
+	if len(u.Snapshots) == 0 {
+		return hint.Wrap(fmt.Errorf("the bill has no snapshots in %s, as --region says: it has some in %s", named, strings.Join(slices.Sorted(maps.Keys(there)), ", ")),
+			"name one of those, or leave --region out")
+	}
+	u.Notes = append(u.Notes, "only of "+named+", as --region says")
+	for _, region := range r.o.Regions {
+		if !there[region] {
+			u.Notes = append(u.Notes, "the bill has no snapshots in "+region)
+		}
+	}
+	return nil
 }
 
 // liveRegions are those that are named, or else the configured one.
@@ -180,7 +210,7 @@ func (r *analyzing) read(ctx context.Context, inputs []bill.Input) (bill.Usage, 
 
 // deliver writes files, tags, and prints. What fails does not keep the rest from
 // being done.
-func (r *analyzing) deliver(ctx context.Context, a *workflow.Analysis) error {
+func (r *analyzing) deliver(ctx context.Context, a *analyze.Analysis) error {
 	var errs []error
 	if r.o.HTML != "" {
 		errs = append(errs, r.write(r.o.HTML, func(w io.Writer) error { return htmlpage.HTML(w, a.Report) }))
@@ -194,17 +224,20 @@ func (r *analyzing) deliver(ctx context.Context, a *workflow.Analysis) error {
 			return enc.Encode(plan)
 		}))
 	}
-	var tags []workflow.Tagging
+	var tags []analyze.Tagging
 	if r.o.TagPlan {
-		apply := workflow.DryRun
+		apply := analyze.DryRun
 		if r.o.Yes {
-			apply = workflow.Carry
+			apply = analyze.Carry
 		}
-		errs = append(errs, a.Tag(ctx, plan, apply, func(t workflow.Tagging) { tags = append(tags, t) }))
+		errs = append(errs, a.Tag(ctx, plan, apply, func(t analyze.Tagging) { tags = append(tags, t) }))
 	}
-	errs = append(errs, r.print(a.Report, plan.Class, tags))
+	errs = append(errs, r.print(a.Report, plan, tags))
 	if r.o.Live { // what is asked for is not all there
-		errs = append(errs, a.Unasked...)
+		return errors.Join(append(errs, a.Unasked...)...)
+	}
+	for _, err := range a.Refused {
+		errs = append(errs, fmt.Errorf("the report lacks what was asked for: %w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -80,8 +80,9 @@ IDs of snapshots, volumes, uploads or runs restrict it to those.`,
 
 // cleanupFlags is the command line of cleanup as it was typed.
 type cleanupFlags struct {
-	tag, bucket, region, endpointURL, output, logFormat string
-	dryRun, yes, verbose                                bool
+	tag, bucket, region, endpointURL string
+	dryRun, yes                      bool
+	printFlags
 }
 
 func (f *cleanupFlags) define(cmd *cobra.Command) {
@@ -95,12 +96,7 @@ func (f *cleanupFlags) define(cmd *cobra.Command) {
 		s.BoolVar(&f.yes, "yes", false, "take away what would be taken away; else it is only shown")
 		s.BoolVar(&f.dryRun, "dry-run", false, "only show, which is the default")
 	})
-	group(cmd, "What is printed", func(s *pflag.FlagSet) {
-		s.StringVar(&f.output, "output", "text", "results as `FORM` text or json (one JSON object a line)")
-		s.StringVar(&f.logFormat, "log-format", "text", "log lines as `FORM` text or json")
-		s.BoolVarP(&f.verbose, "verbose", "v", false, "log every call to AWS")
-		s.BoolP("help", "h", false, "show this page")
-	})
+	f.printed(cmd, "log every call to AWS")
 }
 
 // options checks what was typed.

@@ -138,7 +138,11 @@ func TestAnalyzeAccounts(t *testing.T) {
 	w := newBilled(t, a)
 	w.holds(b)
 	files := []string{w.bill(a, billtest.LegacyCSV, billtest.Daily, "a.csv"), w.bill(b, billtest.LegacyCSV, billtest.Daily, "b.csv")}
-	unknown := func(r result) (n int) {
+	unknown := func(r result, code int) (n int) {
+		if r.code != code {
+			t.Errorf("exit code %d, want %d", r.code, code)
+		}
+		r.code = 0
 		for _, l := range ofKind(analyzed(t, r), "snapshot") {
 			if l["account"] == b.ID && l["volume"] == nil && l["gone"] == nil {
 				n++
@@ -148,20 +152,20 @@ func TestAnalyzeAccounts(t *testing.T) {
 	}
 	args := append([]string{"analyze", "--output", "json"}, files...)
 	r := w.run(args...)
-	if unknown(r) == 0 || !strings.Contains(r.stdout, "EC2 did not tell of") || !strings.Contains(r.stdout, "--role-arn") {
+	if unknown(r, exitDone) == 0 || !strings.Contains(r.stdout, "EC2 did not tell of") || !strings.Contains(r.stdout, "--role-arn") {
 		t.Error("it is not said that nobody asked for the other account")
 	}
 	const role = "arn:aws:iam::444455556666:role/audit"
 	denied := w.run(append(args, "--role-arn", role)...)
-	if !strings.Contains(denied.stdout, "sts:AssumeRole") || unknown(denied) == 0 {
+	if !strings.Contains(denied.stdout, "sts:AssumeRole") || unknown(denied, exitFailed) == 0 {
 		t.Error("it is not said that the role may not be assumed")
 	}
 	w.sim.AddRole(role)
-	if n := unknown(w.run(append(args, "--role-arn", role)...)); n > 0 {
+	if n := unknown(w.run(append(args, "--role-arn", role)...), exitDone); n > 0 {
 		t.Errorf("%d snapshots of the other account without a volume", n)
 	}
 	w.profiles("audit")
-	if r := w.run(append(args, "--profile", "audit", "--profile", "nobody")...); unknown(r) == 0 || !strings.Contains(r.stdout, "profile nobody") {
+	if r := w.run(append(args, "--profile", "audit", "--profile", "nobody")...); unknown(r, exitFailed) == 0 || !strings.Contains(r.stdout, "profile nobody") {
 		t.Error("a profile that does not exist is not named")
 	}
 }
@@ -211,18 +215,21 @@ func TestAnalyzePlan(t *testing.T) {
 		t.Errorf("left: %q, %v", names, err)
 	}
 
-	if err := w.sim.SetTags(string(ids[1].ID), map[string]string{"snap-to-s3": "migrated"}); err != nil {
+	if err := w.sim.SetTags(string(ids[1].ID), map[string]string{"snap-to-s3": "migrate"}); err != nil {
 		t.Fatal(err)
 	}
 	would := w.ok(append(args, "--tag-plan")...)
 	for _, says := range []string{
-		"would tag    " + string(ids[0].ID), "passed over  " + string(ids[1].ID), "it is tagged already: snap-to-s3=migrated",
+		"[to be migrated]", "tagged already, and not named here: 1 snapshot of those that pay back", "would tag    " + string(ids[0].ID),
 		"2 snapshots would be tagged snap-to-s3=migrate; nothing was changed, --yes does it",
-		"snap-to-s3 migrate --all --storage-class DEEP_ARCHIVE",
+		"  account " + a.ID + ": snap-to-s3 migrate --all --region us-east-1 --storage-class DEEP_ARCHIVE --bucket NAME\n",
 	} {
 		if !strings.Contains(would.stdout, says) {
 			t.Errorf("it does not say %q", says)
 		}
+	}
+	if strings.Contains(would.stdout, "would tag    "+string(ids[1].ID)) {
+		t.Error("what is tagged would be tagged again")
 	}
 	if n := w.called("CreateTags"); n > 0 {
 		t.Errorf("%d tags written without --yes", n)
@@ -236,16 +243,50 @@ func TestAnalyzePlan(t *testing.T) {
 			outcomes[l["snapshot"]] = l["outcome"]
 		}
 	}
-	if r.code != exitFailed || outcomes[string(ids[0].ID)] != "failed" || outcomes[string(ids[1].ID)] != "passed over" || outcomes[string(ids[2].ID)] != "tagged" {
+	if r.code != exitFailed || outcomes[string(ids[0].ID)] != "failed" || outcomes[string(ids[1].ID)] != nil || outcomes[string(ids[2].ID)] != "tagged" {
 		t.Errorf("exit code %d, %v", r.code, outcomes)
 	}
 	done := w.ok(append(args, "--tag-plan", "--yes")...)
-	if !strings.Contains(done.stdout, "1 tagged snap-to-s3=migrate, 2 passed over, 0 failed") {
+	if !strings.Contains(done.stdout, "1 tagged snap-to-s3=migrate, 0 passed over, 0 failed") ||
+		!strings.Contains(done.stdout, "tagged already, and not named here: 2 snapshots of those that pay back") {
 		t.Error("the sum is wrong")
 	}
-	for i, want := range []string{"migrate", "migrated", "migrate"} {
+	if again := w.ok(append(args, "--tag-plan", "--yes")...); !strings.Contains(again.stdout, "not named here: 3 snapshots") ||
+		!strings.Contains(again.stdout, "snap-to-s3 migrate --all") || strings.Contains(again.stdout, "nothing to tag") {
+		t.Error("it is not said that all is tagged")
+	}
+	for i, want := range []string{"migrate", "migrate", "migrate"} {
 		if got := w.sim.Tags(string(ids[i].ID))["snap-to-s3"]; got != want {
 			t.Errorf("%s is tagged %q, want %q", ids[i].ID, got, want)
+		}
+	}
+}
+
+// TestAnalyzeMoved: what was moved is not advised again, with a bill and without; what
+// deleting it saves is said.
+func TestAnalyzeMoved(t *testing.T) {
+	t.Parallel()
+	a := oneVolume(40, 3)
+	w := newBilled(t, a)
+	file := w.bill(a, billtest.FocusCSV, billtest.Daily, "b.csv")
+	for _, s := range a.Volumes[0].Snapshots {
+		if err := w.sim.SetTags(string(s.ID), map[string]string{"snap-to-s3": "validated"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{file}, {"--live"}} {
+		text := w.ok(append([]string{"analyze", "--tag-plan"}, args...)...).stdout
+		for _, says := range []string{
+			"[validated: can be deleted", "No snapshots are left to be moved\n", "3 snapshots are validated and still paid for: deleting them saves ", "$2.00",
+			"nothing to tag",
+		} {
+			if !strings.Contains(text, says) {
+				t.Errorf("%v: it does not say %q", args, says)
+			}
+		}
+		other := w.ok(append([]string{"analyze", "--tag", "other"}, args...)...).stdout
+		if strings.Contains(other, "validated") || !strings.Contains(other, "\nMove 3 snapshots") {
+			t.Errorf("%v: another tag says something", args)
 		}
 	}
 }

@@ -18,9 +18,7 @@ func TestAnalyzeErrors(t *testing.T) {
 	a := billtest.New(8, time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC), 1)
 	w := newBilled(t, a)
 	good := w.bill(a, billtest.LegacyCSV, billtest.Daily, "good.csv")
-	yuan := billtest.New(9, a.From, 1)
-	yuan.Currency = "CNY"
-	foreign := w.bill(yuan, billtest.LegacyCSV, billtest.Daily, "cn.csv")
+	foreign := w.bill(inChina(a.From), billtest.LegacyCSV, billtest.Daily, "cn.csv")
 	file := func(name, text string) string {
 		path := filepath.Join(w.dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -45,7 +43,11 @@ func TestAnalyzeErrors(t *testing.T) {
 		{[]string{file("empty.csv", "")}, exitFailed, "empty", ""},
 		{[]string{header}, exitFailed, "no lines", "within a day"},
 		{[]string{t.TempDir()}, exitFailed, "has no files of a bill", ".parquet"},
-		{[]string{foreign}, exitFailed, "the bill is in CNY", "--live"},
+		{[]string{foreign, good}, exitFailed, "is another currency than CNY", "on their own"},
+		{[]string{foreign, "--instance-price", "$0.10"}, exitUsage, "--instance-price is in dollars, and all other amounts are in CNY", "without the $"},
+		{[]string{"--live", "--exact", "--region", "cn-north-1", "--max-cost", "$1"}, exitUsage, "--max-cost is in dollars", "in CNY"},
+		{[]string{"--live", "--region", "cn-north-1", "--region", "us-east-1"}, exitFailed, "cn-north-1 is billed in CNY, and us-east-1 in USD", "alone"},
+		{[]string{good, "--region", "us-est-1"}, exitFailed, "the bill has no snapshots in us-est-1, as --region says: it has some in us-west-2", "leave --region out"},
 		{[]string{good, "--prices", other}, exitFailed, "read price list", "offer file"},
 		{[]string{good, "--prices", "no-such-list"}, exitFailed, "no-such-list", "another folder"},
 		{[]string{good, "--bucket", testBucket}, exitFailed, "measure compression", "--ratio 2:1"},
@@ -57,7 +59,15 @@ func TestAnalyzeErrors(t *testing.T) {
 		{[]string{good, "--tag-plan", "--offline"}, exitUsage, "--tag-plan asks EC2", ""},
 		{[]string{good, "--ratio", "1:2:3"}, exitUsage, "not a ratio", "2:1"},
 		{[]string{good, "--payback", "-1"}, exitUsage, "must be 0 to", ""},
-		{[]string{good, "--storage-class", "COLD"}, exitUsage, "COLD", "DEEP_ARCHIVE"},
+		{[]string{good, "--storage-class", "COLD"}, exitUsage, "COLD", "STANDARD, STANDARD_IA, ONEZONE_IA, GLACIER_IR, GLACIER, DEEP_ARCHIVE, EBS_ARCHIVE\n"},
+		{[]string{good, "--storage-class", "glacierir"}, exitUsage, `"glacierir": snapshots cannot be moved there`, "did you mean GLACIER_IR?"},
+		{[]string{good, "--ratio", "0:1"}, exitUsage, "--ratio: a ratio of compression of 0:1 is out of bounds: 0.01:1 to 10000:1", "2:1"},
+		{[]string{"http://example.com/bill.csv"}, exitUsage, "bills are files, folders, s3://BUCKET/KEY or -", "standard input"},
+		{[]string{good, "--html", "-"}, exitUsage, "--html -: standard output has the report", "./-"},
+		{[]string{good, "--plan", "-"}, exitUsage, "--plan -: standard output has the report", "./-"},
+		{[]string{good, "--offline", "--role-arn", "arn:aws:iam::111122223333:role/audit"}, exitUsage, "--offline does not ask", ""},
+		{[]string{good, "--offline", "--profile", "audit"}, exitUsage, "with --offline nothing here asks", ""},
+		{[]string{"s3://bills.example.com/b.csv", "--offline", "--profile", "nobody"}, exitFailed, "nobody", "AWS_PROFILE"},
 		{[]string{good, "--instance-price", "much"}, exitUsage, "not an amount", ""},
 		{[]string{good, "--source", "tape"}, exitUsage, "volume or direct", ""},
 		{[]string{good, "--output", "xml"}, exitUsage, "must be text, json or csv", ""},

@@ -295,12 +295,18 @@ func (k keyring) opensTo(message []byte, decoder string) []byte {
 // untouched wants a run to have been refused before anything was.
 func (w sealedWorld) untouched(s subject) {
 	w.t.Helper()
+	w.untagged()
+	w.waits(s, "migrate")
+}
+
+// untagged wants no call to have been made that changes anything.
+func (w sealedWorld) untagged() {
+	w.t.Helper()
 	for _, action := range []string{"CreateVolume", "CreateTags", "DeleteTags", "PutObject", "CreateMultipartUpload"} {
 		if n := w.called(action); n > 0 {
 			w.t.Errorf("%s was called %d times", action, n)
 		}
 	}
-	w.waits(s, "migrate")
 }
 
 // waits wants the snapshot to be tagged as it was, and nothing to be left.

@@ -143,6 +143,9 @@ func TestJSONOutput(t *testing.T) {
 	failing := w.noisy(1<<20, awssim.SnapshotSpec{Fault: awssim.VolumeFault{Fate: awssim.VolumeFails}})
 	migrate := []string{"migrate", "--dd", "--bucket", testBucket, "--output", "json", "--log-format", "json"}
 
+	validation := func(more ...string) []string {
+		return append([]string{"validate", "--bucket", testBucket, "--output", "json", "--dry-run"}, more...)
+	}
 	plans := check(w.ok(append(migrate, "--all", "--dry-run")...).jsonLines(t))
 	if len(plans) != 3 || plans[0]["snapshot"] != s.ID || plans[0]["key"] != s.key("zstd") || plans[0]["size"] != float64(1<<30) {
 		t.Errorf("plans: %v", plans)
@@ -153,6 +156,14 @@ func TestJSONOutput(t *testing.T) {
 		t.Errorf("exit code %d, want 1", r.code)
 	}
 	rec := w.isArchivedEncrypted(s)
+	plans = check(w.ok(validation("--all")...).jsonLines(t))
+	if len(plans) != 2 || plans[0]["snapshot"] != s.ID || plans[0]["key"] != s.key("zstd") || plans[1]["planned"] != 1.0 {
+		t.Errorf("plans of the validation: %v", plans)
+	}
+	nothing := check(w.run(validation(failing.ID)...).jsonLines(t))
+	if len(nothing) != 2 || nothing[0]["problem"] == nil || nothing[1]["planned"] != 0.0 || nothing[1]["failed"] != 1.0 {
+		t.Errorf("plans of what cannot be validated: %v", nothing)
+	}
 	roles := map[any]jsonLine{}
 	outcomes := map[any]jsonLine{}
 	for _, l := range lines {

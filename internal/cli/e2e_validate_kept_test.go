@@ -123,6 +123,9 @@ func TestKeptVolumesServeValidation(t *testing.T) {
 		if !strings.Contains(r.stderr, "volume "+k.volume+", which was kept, is read") {
 			t.Error("nobody says which volume is read")
 		}
+		if !strings.Contains(r.stderr, "to S3, volumes for 0.00 hours") {
+			t.Error("the estimate is not of the kept volume")
+		}
 		k.w.isTagged(k.subject, "validated")
 		if _, err := os.Stat(k.folder()); k.trees && !os.IsNotExist(err) {
 			t.Errorf("the folder of the mount is still there: %v", err)

@@ -295,3 +295,42 @@ func TestColdArchivesAreRefused(t *testing.T) {
 		w.nothingLeft()
 	}
 }
+
+// A validation says what it costs, and neither a dry run nor one that is too dear
+// makes a call that changes anything.
+func TestValidationThatIsTooDear(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, awssim.Config{})
+	s := w.noisy(mib, awssim.SnapshotSpec{})
+	w.noisy(mib, awssim.SnapshotSpec{})
+	w.ok("migrate", "--dd", "--all", "--bucket", testBucket, "--storage-class", "GLACIER_IR")
+	w.sim.ResetCalls()
+	r := w.ok(validate("--all", "--dry-run")...)
+	for _, want := range []string{s.key("zstd"), "MiB to be read back", "2 snapshots, ", "; nothing was touched", "to S3, volumes for 0.03 hours", ", retrieval <$0.0001)", "list prices of "} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("the dry run lacks %q", want)
+		}
+	}
+	for _, not := range []string{"a month", "memory", "upper bound"} {
+		if strings.Contains(r.stdout, not) {
+			t.Errorf("the dry run says %q", not)
+		}
+	}
+	for _, flags := range [][]string{{"--all"}, {s.ID}, {"--all", "--dry-run"}, {"--all", "--output", "json"}} {
+		w.run(validate(append(flags, "--max-cost", "0.000001")...)...).says(t, exitFailed, "more than --max-cost allows", "raise --max-cost")
+	}
+	for _, action := range touching() {
+		if n := w.called(action); n > 0 {
+			t.Errorf("%s was called %d times", action, n)
+		}
+	}
+	w.sim.ResetCalls()
+	r = w.ok("--validate", "--all", "--bucket", testBucket, "--max-cost", "0.01")
+	if n := w.called("GetObject") + w.called("HeadObject"); n > 80 {
+		t.Errorf("%d requests to S3 were made, 80 were told", n)
+	}
+	if !strings.Contains(r.stderr, "to S3, volumes for 0.03 hours") || strings.Contains(r.stderr, "a month") {
+		t.Error("the cost is not said before it starts")
+	}
+	w.nothingLeft()
+}

@@ -15,7 +15,7 @@ import (
 )
 
 // updateDocs writes the manual pages instead of comparing them: make docs.
-var updateDocs = flag.Bool("update-docs", false, "write docs/man from the commands")
+var updateDocs = flag.Bool("update-docs", false, "write docs/man, and the sample in README.md, from the commands")
 
 // TestManualPages holds docs/man in step with the commands.
 func TestManualPages(t *testing.T) {

@@ -77,16 +77,16 @@ when it has at most 1 GiB; a larger one (LVM, RAID, LUKS) must be named with
 
 // migrateFlags is the command line of migrate as it was typed.
 type migrateFlags struct {
-	all, one, dd, keepVolumes, dryRun, overwrite, failFast, verbose, validate bool
-	snapshots                                                                 []string
-	tag, bucket, region, endpointURL, storageClass, sse, sseKMSKey            string
-	mountPoint, volumeType, spool, compression, partSize, maxCost             string
-	timeout                                                                   string
-	output, logFormat                                                         string
-	level, streams, jobs                                                      int
-	raw, skip                                                                 []int
-	recipients                                                                []string
-	sessionKeys                                                               keyFlags
+	all, one, dd, keepVolumes, dryRun, overwrite, failFast, validate bool
+	snapshots                                                        []string
+	tag, bucket, region, endpointURL, storageClass, sse, sseKMSKey   string
+	mountPoint, volumeType, spool, compression, partSize, maxCost    string
+	timeout                                                          string
+	printFlags
+	level, streams, jobs int
+	raw, skip            []int
+	recipients           []string
+	sessionKeys          keyFlags
 }
 
 func (f *migrateFlags) define(cmd *cobra.Command) {
@@ -124,10 +124,15 @@ func (f *migrateFlags) define(cmd *cobra.Command) {
 		s.BoolVar(&f.validate, "validate", false, "prove what was stored before the tag says so, as the verb validate does")
 		s.BoolVar(&f.dryRun, "dry-run", false, "only say what would be done: sizes, requests, dollars; what stands in the bucket is not looked at")
 		s.StringVar(&f.maxCost, "max-cost", "", "do nothing if it would cost more `DOLLARS` once (the storage a month is not counted)")
-		s.BoolVar(&f.failFast, "fail-fast", false, "stop at the first snapshot that fails")
-		s.StringVar(&f.timeout, "timeout", "", "stop after `DURATION` (90m, 6h, 2d), give back what is under way, and fail; a rerun goes on")
+		f.failing(s, "stop at the first snapshot that fails")
 	})
-	f.printed(cmd)
+	f.printed(cmd, "log every call to AWS, and which file is at hand")
+}
+
+// failing are the flags that end a run early.
+func (f *migrateFlags) failing(s *pflag.FlagSet, fast string) {
+	s.BoolVar(&f.failFast, "fail-fast", false, fast)
+	s.StringVar(&f.timeout, "timeout", "", "stop after `DURATION` (90m, 6h, 2d), give back what is under way, and fail; a rerun goes on")
 }
 
 // which are the flags that choose snapshots, by themselves or by the tag's value.
@@ -137,15 +142,5 @@ func (f *migrateFlags) which(cmd *cobra.Command, value string) {
 		s.BoolVar(&f.one, "one", false, `any one whose tag is set to "`+value+`"`)
 		s.StringArrayVar(&f.snapshots, "snapshots", nil, "these, by `ID`, whatever their tags say; the same as naming them without a flag")
 		s.StringVar(&f.tag, "tag", "snap-to-s3", "`NAME` of the tag that drives the work and marks our volumes")
-	})
-}
-
-// printed are the flags that say how results look.
-func (f *migrateFlags) printed(cmd *cobra.Command) {
-	group(cmd, "What is printed", func(s *pflag.FlagSet) {
-		s.StringVar(&f.output, "output", "text", "results as `FORM` text or json (one JSON object a line)")
-		s.StringVar(&f.logFormat, "log-format", "text", "log lines as `FORM` text or json")
-		s.BoolVarP(&f.verbose, "verbose", "v", false, "log every call to AWS, and which file is at hand")
-		s.BoolP("help", "h", false, "show this page")
 	})
 }

@@ -22,7 +22,9 @@ func runMigrate(ctx context.Context, env Env, o MigrateOptions) error {
 	if o.JSON {
 		r = newJSONReport(console, o)
 	}
-	r = memoryReport{report: r, options: o, log: console.Log(), meminfo: cmp.Or(env.MemInfo, memInfo)}
+	if !o.ValidateOnly { // which makes no parts
+		r = memoryReport{report: r, options: o, log: console.Log(), meminfo: cmp.Or(env.MemInfo, memInfo)}
+	}
 	ctx, stop := withTimeout(ctx, o.Timeout)
 	defer stop()
 	if !o.DryRun { // which has nothing to give back
@@ -46,21 +48,26 @@ func migrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logger, r
 	if note := m.Codec.Note(); note != "" {
 		r.Note("", note)
 	}
-	subject := workflow.Subject{All: o.All, One: o.One, IDs: o.IDs}
-	var sum workflow.Summary
-	if o.DryRun {
-		sum, err = m.DryRun(ctx, subject)
-	} else {
+	if !o.DryRun {
 		m.sweep(ctx)
-		work := m.Migrate
-		if o.ValidateOnly {
-			work = m.Validate
-		}
-		sum, err = work(ctx, subject)
-		m.tellProven(ctx, r, sum.Proven)
 	}
+	sum, err := m.does(o)(ctx, workflow.Subject{All: o.All, One: o.One, IDs: o.IDs})
+	m.tellProven(ctx, r, sum.Proven)
 	sum.Retries = m.session.Retries()
 	return sum, err
+}
+
+// does is what was asked for.
+func (m *migrator) does(o MigrateOptions) func(context.Context, workflow.Subject) (workflow.Summary, error) {
+	switch {
+	case o.DryRun && o.ValidateOnly:
+		return m.DryRunValidation
+	case o.DryRun:
+		return m.DryRun
+	case o.ValidateOnly:
+		return m.Validate
+	}
+	return m.Migrate
 }
 
 // close ends the state file, and names what stays in it: a kept volume until

@@ -149,7 +149,9 @@ func newReadmeWorld(t *testing.T, lines []string) *readmeWorld {
 	case strings.Contains(all, "analyze"):
 		w.bill(billtest.New(1, time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC), 1), billtest.LegacyCSV, billtest.Daily, "costreport-1.csv.gz")
 	case strings.Contains(all, "--gpg-recipient"):
-		w.extra = append(w.extra, "GNUPGHOME="+readmeKey(t))
+		keys := newKeyring(t)
+		keys.makes("backups@example.com", "")
+		w.extra = append(w.extra, keys.env())
 	case strings.Contains(all, "$KEY"):
 		w.ok("migrate", "--dd", "--all", "--bucket", testBucket)
 	case strings.Contains(all, "$TAR"):
@@ -225,35 +227,6 @@ func (w *readmeWorld) types(line string) string {
 		return "migrate"
 	}
 	return "other"
-}
-
-// readmeKey is a keyring with the key that the README encrypts to.
-func readmeKey(t *testing.T) string {
-	t.Helper()
-	if _, err := exec.LookPath("gpg"); err != nil {
-		t.Skip("gpg is not installed")
-	}
-	home, err := os.MkdirTemp("/tmp", "s2s") //nolint:usetesting // short: it is the beginning of a socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	env := append(os.Environ(), "GNUPGHOME="+home)
-	t.Cleanup(func() {
-		end := exec.Command("gpgconf", "--kill", "all")
-		end.Env = env
-		if out, err := end.CombinedOutput(); err != nil {
-			t.Errorf("end the agent: %v: %s", err, out)
-		}
-		if err := os.RemoveAll(home); err != nil {
-			t.Error(err)
-		}
-	})
-	gen := exec.CommandContext(t.Context(), "gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "backups@example.com")
-	gen.Env = env
-	if out, err := gen.CombinedOutput(); err != nil {
-		t.Fatalf("make a key: %v: %s", err, out)
-	}
-	return home
 }
 
 func (w *readmeWorld) shell(line string) {

@@ -52,20 +52,26 @@ func (r *textReport) Start(s snapshot.Snapshot, total int64) workflow.Task {
 
 // Plan implements workflow.Reporter.
 func (r *textReport) Plan(p workflow.PlanItem) {
-	s := p.Snapshot
+	s, will := p.Snapshot, "migrated"
+	if r.options.ValidateOnly {
+		will = "validated"
+	}
 	if p.Problem != nil {
-		r.say("%s  %9s  cannot be migrated: %s", s.ID, ui.Bytes(s.Size), ui.Visible(p.Problem.Error()))
+		r.say("%s  %9s  cannot be %s: %s", s.ID, ui.Bytes(s.Size), will, ui.Visible(p.Problem.Error()))
 		if next := hint.Of(p.Problem); next != "" {
 			r.say("%*s  hint: %s", len(s.ID), "", ui.Visible(next))
 		}
 		return
 	}
-	each := ""
+	bound, each := fmt.Sprintf("at most %9s stored", ui.Bytes(p.Bound)), ""
+	if r.options.ValidateOnly {
+		bound = fmt.Sprintf("%9s to be read back", ui.Bytes(p.Bound))
+	}
 	if p.Trees {
 		each = "  (one for each partition)"
 	}
-	r.say("%s  %9s  at most %9s stored  %s  %s once  %s%s", s.ID, ui.Bytes(s.Size), ui.Bytes(p.Bound),
-		plural(p.Cost.RequestCount, "request"), p.Cost.OneTime(), ui.Visible(p.Key), each)
+	r.say("%s  %9s  %s  %s  %s once  %s%s", s.ID, ui.Bytes(s.Size), bound,
+		plural(p.Cost.RequestCount, "request"), p.Cost.OneTime(), archivesOf(0, p.Keys), each)
 }
 
 // Cost implements workflow.Reporter.
@@ -115,14 +121,14 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 	id := s.Snapshot.ID
 	switch s.Outcome {
 	case workflow.Migrated:
-		r.say("%s  migrated  %s read, %s stored in %s  %s", id, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed), archivesOf(s))
+		r.say("%s  migrated  %s read, %s stored in %s  %s", id, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed), archivesOf(s.Entries, s.Keys))
 	case workflow.Validated:
-		r.say("%s  validated %s read back in %s  %s", id, ui.Bytes(s.Stored), ui.Duration(s.Elapsed), archivesOf(s))
+		r.say("%s  validated %s read back in %s  %s", id, ui.Bytes(s.Stored), ui.Duration(s.Elapsed), archivesOf(s.Entries, s.Keys))
 		for _, text := range s.Unproven {
 			r.say("%*s  unproven  %s", len(id), "", ui.Visible(text))
 		}
 	case workflow.Kept:
-		r.say("%s  kept      %s stored already  %s", id, ui.Bytes(s.Stored), archivesOf(s))
+		r.say("%s  kept      %s stored already  %s", id, ui.Bytes(s.Stored), archivesOf(s.Entries, s.Keys))
 	case workflow.Skipped:
 		r.say("%s  skipped   %s", id, ui.Visible(s.Err.Error()))
 	case workflow.Failed:
@@ -152,25 +158,25 @@ func stopped(err error) bool {
 
 // archivesOf names the archives of a snapshot: by their key, or where there are
 // several by how they differ.
-func archivesOf(s workflow.SnapshotResult) string {
+func archivesOf(entries int64, keys []string) string {
 	names := ""
-	if s.Entries > 0 {
-		names = plural(s.Entries, "name") + " in "
+	if entries > 0 {
+		names = plural(entries, "name") + " in "
 	}
-	switch len(s.Keys) {
+	switch len(keys) {
 	case 0:
 		return "no archive: there is nothing on the disk"
 	case 1:
-		return names + ui.Visible(s.Keys[0])
+		return names + ui.Visible(keys[0])
 	}
-	stem := s.Keys[0]
-	for _, key := range s.Keys[1:] {
+	stem := keys[0]
+	for _, key := range keys[1:] {
 		for !strings.HasPrefix(key, stem) {
 			stem = stem[:len(stem)-1]
 		}
 	}
 	var ends []string
-	for _, key := range s.Keys {
+	for _, key := range keys {
 		ends = append(ends, key[len(stem):])
 	}
 	return names + ui.Visible(fmt.Sprintf("%s{%s}", stem, strings.Join(ends, ",")))
@@ -191,7 +197,7 @@ func (r *textReport) Summary(s workflow.Summary, _ error) {
 		for _, line := range costLines(s.Cost) {
 			r.say("%s", line)
 		}
-		if need, err := memoryOf(r.options, s.Cost); err == nil {
+		if need, err := memoryOf(r.options, s.Cost); err == nil && !r.options.ValidateOnly {
 			r.say("%s", need)
 		}
 		return

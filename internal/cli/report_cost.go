@@ -8,13 +8,24 @@ import (
 )
 
 // costLines is an estimate for a person: what it costs once, what it costs a
-// month beside what the snapshots cost now, and what it leaves out.
+// month beside what the snapshots cost now, and what it leaves out. A validation
+// stores nothing, and knows how large archives are.
 func costLines(e cost.Estimate) []string {
+	requests := plural(e.RequestCount, "request") + " to S3"
+	stores := e.Parts > 0
+	if stores {
+		requests += fmt.Sprintf(" (%s of archives among them)", plural(e.Parts, "part"))
+	}
+	retrieval := ""
+	if e.Retrieval > 0 {
+		retrieval = ", retrieval " + e.Retrieval.String()
+	}
 	lines := []string{
-		fmt.Sprintf("at most %s to S3 (%s of archives among them), volumes for %.2f hours",
-			plural(e.RequestCount, "request"), plural(e.Parts, "part"), e.VolumeHours()),
-		fmt.Sprintf("once: %s (volumes %s, requests %s, transfer %s)", e.OneTime(), e.Volume, e.Requests, e.Transfer),
-		fmt.Sprintf("a month: at most %s, %s if it compresses to half; as EBS snapshots at most %s", e.Storage, e.StorageHalf, e.Snapshot),
+		fmt.Sprintf("at most %s, volumes for %.2f hours", requests, e.VolumeHours()),
+		fmt.Sprintf("once: %s (volumes %s, requests %s, transfer %s%s)", e.OneTime(), e.Volume, e.Requests, e.Transfer, retrieval),
+	}
+	if stores {
+		lines = append(lines, fmt.Sprintf("a month: at most %s, %s if it compresses to half; as EBS snapshots at most %s", e.Storage, e.StorageHalf, e.Snapshot))
 	}
 	if e.MinimumDays > 0 {
 		lines = append(lines, fmt.Sprintf("this class bills %d days at least: at most %s", e.MinimumDays, e.Minimum))
@@ -22,7 +33,11 @@ func costLines(e cost.Estimate) []string {
 	if unknown := e.Unknown(); len(unknown) > 0 {
 		lines = append(lines, "not in these sums, for want of a price: "+strings.Join(unknown, ", "))
 	}
-	return append(lines, "list prices of "+cost.Dated+"; the archive's size is an upper bound")
+	dated := "list prices of " + cost.Dated
+	if stores {
+		dated += "; the archive's size is an upper bound"
+	}
+	return append(lines, dated)
 }
 
 // jsonCost is an estimate for a program; amounts are US dollars.
@@ -31,6 +46,7 @@ type jsonCost struct {
 	Volumes      cost.Money `json:"volumes"`
 	Requests     cost.Money `json:"requests"`
 	Transfer     cost.Money `json:"transfer"`
+	Retrieval    cost.Money `json:"retrieval"`
 	VolumeHours  float64    `json:"volume_hours"`
 	RequestCount int64      `json:"request_count"`
 	Parts        int64      `json:"parts"`
@@ -44,7 +60,7 @@ type jsonCost struct {
 
 func costOf(e cost.Estimate) jsonCost {
 	return jsonCost{
-		e.OneTime(), e.Volume, e.Requests, e.Transfer, e.VolumeHours(), e.RequestCount, e.Parts, e.Storage, e.StorageHalf, e.Snapshot,
+		e.OneTime(), e.Volume, e.Requests, e.Transfer, e.Retrieval, e.VolumeHours(), e.RequestCount, e.Parts, e.Storage, e.StorageHalf, e.Snapshot,
 		e.MinimumDays, e.Unknown(), cost.Dated,
 	}
 }

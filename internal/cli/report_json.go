@@ -79,7 +79,8 @@ type jsonPlan struct {
 	Snapshot snapshot.ID       `json:"snapshot"`
 	Volume   snapshot.VolumeID `json:"volume"`
 	Size     int64             `json:"size"`
-	Key      string            `json:"key"`
+	Key      string            `json:"key,omitempty"`
+	Keys     []string          `json:"keys,omitempty"`
 	Trees    bool              `json:"each_partition,omitempty"`
 	Bound    int64             `json:"stored_at_most"`
 	Cost     jsonCost          `json:"cost"`
@@ -168,7 +169,11 @@ func (r *jsonReport) Start(s snapshot.Snapshot, total int64) workflow.Task {
 
 // Plan implements workflow.Reporter.
 func (r *jsonReport) Plan(p workflow.PlanItem) {
-	r.line(jsonPlan{head("plan"), p.Snapshot.ID, p.Snapshot.VolumeID, p.Snapshot.Size, p.Key, p.Trees, p.Bound, costOf(p.Cost), jsonErr(p.Problem)})
+	key, keys := onlyOf(p.Keys), p.Keys
+	if !r.options.ValidateOnly { // it is the one that all are like
+		keys = nil
+	}
+	r.line(jsonPlan{head("plan"), p.Snapshot.ID, p.Snapshot.VolumeID, p.Snapshot.Size, key, keys, p.Trees, p.Bound, costOf(p.Cost), jsonErr(p.Problem)})
 }
 
 // Cost implements workflow.Reporter: the summary repeats it.
@@ -201,14 +206,19 @@ func (r *jsonReport) Finished(s workflow.SnapshotResult) {
 	for _, err := range s.Left {
 		left = append(left, jsonLeftOf(err))
 	}
-	key := "" // of an image, or of a disk that is one filesystem
-	if len(s.Keys) == 1 {
-		key = s.Keys[0]
-	}
 	r.line(jsonSnapshot{
-		head("snapshot"), s.Snapshot.ID, s.Snapshot.VolumeID, s.Outcome, key, s.Keys, s.Entries, s.Plain, s.Stored,
+		head("snapshot"), s.Snapshot.ID, s.Snapshot.VolumeID, s.Outcome, onlyOf(s.Keys), s.Keys, s.Entries, s.Plain, s.Stored,
 		s.Elapsed.Seconds(), s.Differences, s.Unproven, jsonErr(s.Err), left,
 	})
+}
+
+// onlyOf is the key of an image, or of a disk that is one filesystem; "" where there
+// are several archives, or none.
+func onlyOf(keys []string) string {
+	if len(keys) != 1 {
+		return ""
+	}
+	return keys[0]
 }
 
 // Summary writes the last line, whatever the run came to.

@@ -65,7 +65,9 @@ func unknownFlag(cmd *cobra.Command, unknown *pflag.NotExistError, help string) 
 	case "source":
 		next = "this version always reads by a temporary volume"
 	default:
-		if cmd.HasParent() {
+		if near := nearest(name, []string{"migrate", "validate", "analyze"}); near != "" && !cmd.HasParent() {
+			next = "did you mean --" + near + "?"
+		} else if cmd.HasParent() {
 			if near := nearest(name, flagNames(cmd)); near != "" {
 				next = "did you mean --" + near + "?"
 			}

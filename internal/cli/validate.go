@@ -25,10 +25,17 @@ the predecessor has left are compared in what they can hold, and what could not
 be proven is said. A volume that migrate was to keep (--keep-temp-volumes) is
 read again, and deleted after it went well.
 
+What it costs is said before it starts: volumes, requests, and what storage
+classes bill for being read. An archive that the keys at hand do not open, or
+that must be thawed first, is refused before its snapshot is tagged.
+
 A difference is named by its path or offset, and makes the exit status 3. To
 validate as part of a migration: migrate --validate.`,
 		Example: `  # All snapshots that are tagged snap-to-s3=migrated
   snap-to-s3 validate --all --bucket backups.example.com
+
+  # What that would cost
+  snap-to-s3 validate --all --bucket backups.example.com --dry-run
 
   # Two by name, whatever their tags say
   snap-to-s3 validate --bucket backups.example.com \
@@ -75,8 +82,11 @@ func (f *migrateFlags) defineValidate(cmd *cobra.Command) {
 		s.StringVar(&f.volumeType, "volume-type", "gp3", "`TYPE` of the temporary volumes: "+words(volumeTypes()))
 		s.StringVar(&f.mountPoint, "mount-point", "/mnt", "`FOLDER` for mounts of kept volumes, and on kernels before 5.2 for all")
 		s.BoolVar(&f.keepVolumes, "keep-temp-volumes", false, "leave the temporary volumes attached and mounted, and pay for them")
-		s.BoolVar(&f.failFast, "fail-fast", false, "stop at the first snapshot that fails or differs")
-		s.StringVar(&f.timeout, "timeout", "", "stop after `DURATION` (90m, 6h, 2d), give back what is under way, and fail; a rerun goes on")
+	})
+	group(cmd, "How far to go", func(s *pflag.FlagSet) {
+		s.BoolVar(&f.dryRun, "dry-run", false, "only say what would be done: what is read back, requests, dollars")
+		s.StringVar(&f.maxCost, "max-cost", "", "do nothing if it would cost more `DOLLARS`")
+		f.failing(s, "stop at the first snapshot that fails or differs")
 	})
 	group(cmd, "Taken and not needed", func(s *pflag.FlagSet) {
 		s.BoolVar(&f.dd, "dd", false, "")
@@ -88,5 +98,5 @@ func (f *migrateFlags) defineValidate(cmd *cobra.Command) {
 		s.StringArrayVar(&f.recipients, "gpg-recipient", nil, "")
 		s.VisitAll(func(flag *pflag.Flag) { flag.Hidden = true })
 	})
-	f.printed(cmd)
+	f.printed(cmd, "log every call to AWS, and which file is at hand")
 }

@@ -76,11 +76,12 @@ A difference is named, and makes the exit status 3.`,
 
 // verifyFlags is the command line of verify as it was typed.
 type verifyFlags struct {
-	all, quick, verbose                 bool
+	all, quick                          bool
 	snapshots                           []string
 	bucket, region, endpointURL, sample string
-	timeout, output, logFormat          string
+	timeout                             string
 	sessionKeys                         keyFlags
+	printFlags
 }
 
 func (f *verifyFlags) define(cmd *cobra.Command) {
@@ -97,12 +98,7 @@ func (f *verifyFlags) define(cmd *cobra.Command) {
 		f.sessionKeys.define(s)
 		s.StringVar(&f.timeout, "timeout", "", "stop after `DURATION` (90m, 6h, 2d), and fail")
 	})
-	group(cmd, "What is printed", func(s *pflag.FlagSet) {
-		s.StringVar(&f.output, "output", "text", "results as `FORM` text or json (one JSON object a line)")
-		s.StringVar(&f.logFormat, "log-format", "text", "log lines as `FORM` text or json")
-		s.BoolVarP(&f.verbose, "verbose", "v", false, "log every call to AWS")
-		s.BoolP("help", "h", false, "show this page")
-	})
+	f.printed(cmd, "log every call to AWS")
 }
 
 func (f *verifyFlags) options(args []string) (VerifyOptions, error) {

@@ -161,6 +161,7 @@ func (m *migrator) wireVolumes(ctx context.Context, env Env, o MigrateOptions) e
 	m.sweeper = sweeping{
 		session: m.session, instance: instance, boot: boot, store: m.store, bucket: o.Bucket, limit: sweepLimit, log: m.Log,
 	}.sweeper(env)
+	m.Kept = func(ctx context.Context) (map[snapshot.ID]bool, error) { return m.sweeper.Kept(ctx, o.Tag) }
 	return nil
 }
 

@@ -21,11 +21,15 @@ func Analyze(h []Holding, o AnalysisOptions) (Report, error) {
 	if o.Table == nil {
 		o.Table = Builtin()
 	}
+	o.Table = o.Table.only(o.Currency)
 	if len(o.Classes) == 0 {
 		o.Classes = Classes()
 	}
-	a := &analysis{o: o, missing: map[item]bool{}, ebs: billedRates(h)}
-	r := Report{Ratio: o.Ratio, Source: o.Source, Payback: o.Payback, Overlap: o.OverlapDays, Period: o.Period, Best: -1}
+	a := &analysis{o: o, missing: map[item]bool{}, billed: billedRates(h)}
+	r := Report{
+		Currency: cmp.Or(o.Currency, USD), Ratio: o.Ratio, Source: o.Source, HourlyRate: o.HourlyRate, Throughput: o.Throughput,
+		Payback: o.Payback, Overlap: o.OverlapDays, Period: o.Period, Best: -1,
+	}
 	h = slices.Clone(h)
 	slices.SortFunc(h, byVolume)
 	for len(h) > 0 {
@@ -42,14 +46,18 @@ func Analyze(h []Holding, o AnalysisOptions) (Report, error) {
 	slices.SortStableFunc(r.Regions, func(x, y Region) int { return dearer(x.Sum, y.Sum) })
 	for _, region := range r.Regions {
 		r.Total = r.Total.plus(region.Sum)
+		for _, v := range region.Volumes {
+			r.Deletable = r.Deletable.plus(v.Deletable)
+			if v.Best >= 0 {
+				r.OwnClasses = r.OwnClasses.plus(v.Options[v.Best].Saving)
+			}
+		}
 	}
 	r.Options = a.together(r)
 	r.Best = a.best(r.Options)
 	r.Rates = a.used(r)
-	for i := range a.missing {
-		r.Unknown = append(r.Unknown, i.words())
-	}
-	slices.Sort(r.Unknown)
+	r.Unknown, r.NoPrices = a.unknown()
+	r.Unreckoned = unreckoned(r)
 	r.Notes = notes(r)
 	return r, nil
 }
@@ -57,7 +65,7 @@ func Analyze(h []Holding, o AnalysisOptions) (Report, error) {
 // analysis is a report being made.
 type analysis struct {
 	o       AnalysisOptions
-	ebs     map[account]Money // what a GiB-month of the standard tier is billed at
+	billed  map[billedItem]Money // what a GiB-month is billed at
 	missing map[item]bool
 }
 
@@ -65,6 +73,8 @@ type analysis struct {
 type account struct{ partition, account, region string }
 
 func (h Holding) account() account { return account{h.Partition, h.Account, h.Region} }
+
+func (v Volume) account() account { return account{v.Partition, v.Account, v.Region} }
 
 func (h Holding) region() [2]string { return [2]string{h.Partition, h.Region} }
 
@@ -84,19 +94,23 @@ func byVolume(a, b Holding) int {
 }
 
 func checkHoldings(h []Holding) error {
-	seen := make(map[snapshot.ID]bool, len(h))
+	type key struct { // ids of eight digits may be another snapshot's elsewhere
+		of account
+		id snapshot.ID
+	}
+	seen := make(map[key]bool, len(h))
 	for _, x := range h {
 		switch {
 		case x.ID == "" || x.Region == "":
 			return fmt.Errorf("snapshot %q of region %q: it has no name", x.ID, x.Region)
-		case seen[x.ID]:
-			return fmt.Errorf("snapshot %s is given twice", x.ID)
-		case min(x.VolumeSize, x.FullSize, x.Billed, x.Archive) < 0 || x.Rate < 0:
+		case seen[key{x.account(), x.ID}]:
+			return fmt.Errorf("snapshot %s of account %s in %s is given twice", x.ID, x.Account, x.Region)
+		case min(x.VolumeSize, x.FullSize, x.Billed, x.Archive) < 0 || min(x.Rate, x.ArchiveRate) < 0:
 			return fmt.Errorf("snapshot %s: a size or price is below nothing", x.ID)
 		case max(x.VolumeSize, x.FullSize, x.Billed, x.Archive) > 16*maxVolume:
 			return fmt.Errorf("snapshot %s: its size is %d bytes, which no volume has", x.ID, max(x.VolumeSize, x.FullSize, x.Billed, x.Archive))
 		}
-		seen[x.ID] = true
+		seen[key{x.account(), x.ID}] = true
 	}
 	return nil
 }
@@ -115,7 +129,7 @@ func (o AnalysisOptions) check() error {
 
 // region takes the snapshots of one region, sorted by volume.
 func (a *analysis) region(h []Holding) (Region, error) {
-	r := Region{Partition: h[0].Partition, Name: h[0].Region, Limits: a.limits(h)}
+	r := Region{Partition: h[0].Partition, Name: h[0].Region}
 	for len(h) > 0 {
 		n := slices.IndexFunc(h, func(x Holding) bool {
 			return x.Account != h[0].Account || x.linked() != h[0].linked() || x.linked() && x.Volume != h[0].Volume
@@ -131,6 +145,9 @@ func (a *analysis) region(h []Holding) (Region, error) {
 		r.Sum = r.Sum.plus(v.Sum)
 	}
 	slices.SortStableFunc(r.Volumes, func(x, y Volume) int { return dearer(x.Sum, y.Sum) })
+	if slices.ContainsFunc(r.Volumes, func(v Volume) bool { return len(v.Options) > 0 }) {
+		r.Limits = a.limits(r.Volumes[0].account())
+	}
 	return r, nil
 }
 
@@ -153,7 +170,7 @@ func (a *analysis) volume(h []Holding) (Volume, error) {
 		return Volume{}, err
 	}
 	for i, at := 0, 0; i < len(h); i++ {
-		s := Snapshot{Holding: h[i], Movable: h[i].movable()}
+		s := Snapshot{Holding: h[i], Movable: h[i].movable() && !h[i].untold()}
 		if h[i].inChain() {
 			s.Standard, s.Full = c.billed[at], c.full[at]
 			at++
@@ -170,17 +187,18 @@ func (a *analysis) volume(h []Holding) (Volume, error) {
 	for _, s := range v.Snapshots {
 		v.Sum = v.Sum.plus(s.sum())
 	}
-	v.Change = v.change()
-	if v.Why = a.why(v); v.Why == "" {
+	v.Change, v.Deletable = v.change(), a.deletion(v, c)
+	if a.lack(&v); v.Why == "" {
 		v.Options = a.options(v, c)
 		v.Best = a.best(v.Options)
+		a.lackPrices(&v)
 	}
 	return v, nil
 }
 
 // chainOf has the snapshots that are in the standard tier, in order.
 func (a *analysis) chainOf(v Volume, h []Holding) (*chain, error) {
-	if spans, ok := a.o.Spans[v.ID]; ok && v.ID != "" {
+	if spans, ok := a.o.Spans[VolumeKey{v.Account, v.Region, v.ID}]; ok && v.ID != "" {
 		c, err := exactChain(v.Size, h, spans)
 		if err != nil {
 			return nil, fmt.Errorf("volume %s: %w", v.ID, err)

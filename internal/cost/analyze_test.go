@@ -24,6 +24,7 @@ func drawHoldings(t *rapid.T) []Holding {
 			x.ID, x.Volume = snapshot.ID(fmt.Sprintf("snap-%04x%04x", v, i)), snapshot.VolumeID(fmt.Sprintf("vol-%08x", v))
 			x.Region = rapid.SampledFrom([]string{"us-east-1", "us-east-1", "eu-west-2"}).Draw(t, "region")
 			x.Gone = rapid.IntRange(0, 9).Draw(t, "gone") == 0
+			x.Work = rapid.SampledFrom([]Work{0, 0, 0, WorkPlanned, WorkMigrated, WorkValidated}).Draw(t, "work")
 			switch rapid.IntRange(0, 9).Draw(t, "kind") {
 			case 0:
 				x.Archived, x.Archive, x.Billed = true, x.FullSize, 0
@@ -128,7 +129,7 @@ func TestPricesAreMonotonic(t *testing.T) {
 		dear, cheap := Builtin(), Builtin()
 		i := rapid.SampledFrom([]string{"s3:STANDARD", "s3:GLACIER", "s3:GLACIER_IR-put", "ebs:gp3", "ebs:direct-get", archiveItem, snapshotItem}).Draw(t, "item")
 		p := cheap.prices[item{"us-east-1", i}]
-		p.usd = Money(rapid.Int64Range(0, int64(p.usd)).Draw(t, "price"))
+		p.amount = Money(rapid.Int64Range(0, int64(p.amount)).Draw(t, "price"))
 		cheap.prices[item{"us-east-1", i}] = p
 		o.Table, o.Payback = dear, 0
 		a := analyze(t, h, o)
@@ -141,7 +142,7 @@ func TestPricesAreMonotonic(t *testing.T) {
 			}
 			y := b.Options[k]
 			if y.After.Estimate > x.After.Estimate || y.OneTime.Total() > x.OneTime.Total() || y.Now.Estimate > x.Now.Estimate {
-				t.Fatalf("%s at %s costs more:\n%+v\n%+v", i, p.usd.Decimal(), x, y)
+				t.Fatalf("%s at %s costs more:\n%+v\n%+v", i, p.amount.Decimal(), x, y)
 			}
 			if i == snapshotItem && y.Saving.Estimate > x.Saving.Estimate {
 				t.Fatalf("cheaper EBS snapshots save more:\n%+v\n%+v", x, y)
@@ -220,25 +221,32 @@ func TestRates(t *testing.T) {
 }
 
 func TestWhy(t *testing.T) {
+	const untold = "not reckoned: EC2 did not tell of which volume they are; AWS_PROFILE, --profile or --role-arn name credentials that it answers"
 	for _, tt := range []struct {
 		change func(*Holding)
 		want   string
 	}{
-		{func(h *Holding) { h.Region = "mx-central-1" }, "no price is known for EBS snapshots in mx-central-1"},
-		{func(h *Holding) { h.Volume = "vol-ffffffff" }, "of which volume they are is not known"},
-		{func(h *Holding) { h.Start = time.Time{} }, "of which volume they are is not known"},
-		{func(h *Holding) { h.Volume = "" }, "of which volume they are is not known"},
+		{func(h *Holding) { h.Region = "mx-central-1" }, "not known: no price of EBS snapshots in mx-central-1 is known; give --prices"},
+		{func(h *Holding) { h.Region = "eu-west-2" }, "not known: no S3 prices of eu-west-2 are known; give --prices"},
+		{func(h *Holding) { h.Volume = "vol-ffffffff" }, "not reckoned: EC2 does not tell of which volume they are, as of copies"},
+		{func(h *Holding) { h.Start = time.Time{} }, untold},
+		{func(h *Holding) { h.Volume = "" }, "not reckoned: EC2 does not tell of which volume they are, as of copies"},
+		{func(h *Holding) { h.Billed = 0 }, "not reckoned: nothing is billed for them, or the bill lacks them"},
 		{func(h *Holding) { h.Holds = []string{"AWS Backup"} }, "none of them can be moved"},
-		{func(h *Holding) { h.Gone = true }, "none of them can be moved"},
+		{func(h *Holding) { h.Gone = true }, "none of them is there any more"},
 		{func(h *Holding) { h.Archived = true }, "none of them can be moved"},
-		{func(h *Holding) { h.InBill, h.FullSize, h.VolumeSize = false, 0, 0 }, "how much they hold is not known"},
+		{func(h *Holding) { h.InBill, h.FullSize, h.VolumeSize = false, 0, 0 }, "not reckoned: how much they hold is not known"},
 	} {
 		h := uniform(2, 10<<30, 1<<30)
 		for i := range h {
 			tt.change(&h[i])
 		}
 		r := analyze(t, h, AnalysisOptions{})
-		if v := r.Regions[0].Volumes[0]; v.Why != tt.want || v.Options != nil || v.Best != -1 || r.Best != -1 || r.Options != nil {
+		v := r.Regions[0].Volumes[0]
+		if _, unknown, found := strings.Cut(v.Why, ": "); v.Unknown != unknown || found != (len(r.Unreckoned) == 1) {
+			t.Errorf("%q, of which %q is not known, %+v", v.Why, v.Unknown, r.Unreckoned)
+		}
+		if v.Why != tt.want || v.Options != nil || v.Best != -1 || r.Best != -1 || r.Options != nil {
 			t.Errorf("why: %q, want %q; %+v", v.Why, tt.want, r.Options)
 		}
 		if s := r.Regions[0].Volumes[0].Snapshots[0]; s.Gone && (s.Standard != Range{} || s.Monthly != MoneyRange{} || r.Total.Gone != 2 || r.Total.Snapshots != 0) {
@@ -286,12 +294,12 @@ func TestDirectReadsNeedNoVolume(t *testing.T) {
 
 func TestNotes(t *testing.T) {
 	h := uniform(6, 100<<30, 40<<30)
-	h[0].Billed, h[1].Average, h[2].InBill, h[3].Volume, h[4].Gone = 50<<30, true, false, "", true
+	h[0].Billed, h[1].Average, h[2].InBill, h[3].Volume, h[4].Gone, h[5].Work = 50<<30, true, false, "", true, WorkMigrated
 	want := []string{
-		"of no known volume, so that what deleting them does to others is not known: 1 of the snapshots",
-		"averages, since the bill has lines of more than a day: the sizes of 1 of the snapshots",
-		"in no bill, and taken to be billed for what they grew by at the least: 1 of the snapshots",
-		"made from snapshots of other volumes, with which they share blocks that are billed there: 1 of the volumes",
+		"sizes that are averages, since the bill has lines of more than a day: of 1 snapshot",
+		"in no bill, and taken to be billed for what they grew by at the least: 1 snapshot",
+		"moved already and not deleted, so that moving others of their volumes may save more once they are: 1 snapshot",
+		"whose oldest snapshot is billed for less than it holds, the rest being billed to others or not in the bill: 1 volume",
 	}
 	if diff := cmp.Diff(want, analyze(t, h, AnalysisOptions{}).Notes); diff != "" {
 		t.Errorf("notes (-want +got):\n%s", diff)
@@ -311,7 +319,7 @@ func TestBadInput(t *testing.T) {
 		"overlap":  {func(_ *Holding, o *AnalysisOptions) { o.OverlapDays = -1 }, "below nothing"},
 		"ratio":    {func(_ *Holding, o *AnalysisOptions) { o.Ratio = Ratio{Plain: 1} }, "out of bounds"},
 		"other span": {func(h *Holding, o *AnalysisOptions) {
-			o.Spans = map[snapshot.VolumeID][]Span{h.Volume: {{"snap-1", "snap-1", 1}}}
+			o.Spans = map[VolumeKey][]Span{{h.Account, h.Region, h.Volume}: {{"snap-1", "snap-1", 1}}}
 		}, "fit none"},
 	} {
 		h, o := good, AnalysisOptions{}

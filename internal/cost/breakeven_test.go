@@ -95,7 +95,7 @@ func TestBreakEvenTables(t *testing.T) {
 			if f[1] != "limit" {
 				o := r.Regions[0].Volumes[0].find(class, FullCopies, ScopeAll)
 				// Entries, records and what cold objects have beside them are ours: the README has archives alone.
-				archives := 12 * readmePrices(t).prices[item{"us-west-2", class.item()}].usd.down(gibBytes, ratio.of(size))
+				archives := 12 * readmePrices(t).prices[item{"us-west-2", class.item()}].amount.down(gibBytes, ratio.of(size))
 				if part := float64(o.Storage.Estimate-archives) / float64(o.Storage.Estimate); part < 0 || part > 0.0016 {
 					t.Errorf("%s: %g of the storage is not archives", line, part)
 				}

@@ -45,7 +45,7 @@ func (c Class) coldly() bool { return c == "GLACIER" || c == "DEEP_ARCHIVE" }
 // false where a price is missing.
 func (a *analysis) copyOf(v Volume, s Snapshot, class Class, holds Range) (copies, bool) {
 	if class == EBSArchive {
-		return a.archived(v.Region, holds)
+		return a.archived(v.account(), holds)
 	}
 	c := copies{stored: a.o.Ratio.ofRange(holds)}
 	at := func(plain, stored int64) (Estimate, bool) {
@@ -76,7 +76,7 @@ func (a *analysis) copyOf(v Volume, s Snapshot, class Class, holds Range) (copie
 func (a *analysis) priced(e Estimate) bool {
 	ok := true
 	for _, m := range e.missing {
-		if a.o.Source == ReadDirect && m.item.name == "ebs:"+volumeType {
+		if a.o.Source == ReadDirect && m.item.name == "ebs:"+volumeType || m.item.name == snapshotItem { // which rate knows
 			continue
 		}
 		a.missing[m.item], ok = true, false
@@ -142,9 +142,9 @@ func (c *copies) retrieve(a *analysis, region string, class Class) {
 
 // archived prices a snapshot in EBS Snapshots Archive: the whole of it, as it
 // is. To archive it costs nothing.
-func (a *analysis) archived(region string, holds Range) (copies, bool) {
-	p, ok := a.price(item{region, archiveItem})
-	back, known := a.price(item{region, retrievalItem})
+func (a *analysis) archived(of account, holds Range) (copies, bool) {
+	p, ok := a.rate(of, archiveItem)
+	back, known := a.price(item{of.region, retrievalItem})
 	c := copies{stored: holds, storage: a.money(p, holds), noRetrieval: !known}
 	c.minimum = c.storage.Estimate.share(big.NewInt(30), archiveDays)
 	c.retrieval = back.share(big.NewInt(gibBytes), holds.Estimate)

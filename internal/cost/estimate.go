@@ -4,7 +4,6 @@ import (
 	"math/big"
 	"slices"
 	"strings"
-	"time"
 )
 
 // MigrationJob is one snapshot that is to be migrated by way of a volume.
@@ -20,10 +19,12 @@ type MigrationJob struct {
 	Parts        int64  // of the archive at that size; 0: parts of 8 MiB
 	Tags         int64  // tags on the archive
 	Archives     int64  // objects that Stored is spread over; 0: 1
+	Validate     bool   // all that was stored is read back, and the volume once more
 }
 
-// Estimate is what one or more snapshots will cost at most, at list prices. The
-// amount of something whose price is not known is zero here, and Unknown names it.
+// Estimate is what one or more snapshots will cost at most, at list prices: to
+// migrate, to validate, or both. The amount of something whose price is not known is
+// zero here, and Unknown names it.
 type Estimate struct {
 	Snapshots int64
 
@@ -34,9 +35,10 @@ type Estimate struct {
 	LargestArchive int64 // bytes that the largest of them will hardly exceed
 
 	// Once.
-	Volume   Money // hours of the temporary volume
-	Requests Money // to S3
-	Transfer Money // to a bucket in another region
+	Volume    Money // hours of the temporary volume
+	Requests  Money // to S3
+	Transfer  Money // to a bucket in another region, or from it
+	Retrieval Money // what classes bill by the GiB for being read
 
 	// A month.
 	Storage     Money // if nothing can be compressed
@@ -55,8 +57,10 @@ type absent struct {
 	oneTime bool
 }
 
-// OneTime is what the migration itself costs.
-func (e Estimate) OneTime() Money { return e.Volume.Plus(e.Requests).Plus(e.Transfer) }
+// OneTime is what the work itself costs.
+func (e Estimate) OneTime() Money {
+	return e.Volume.Plus(e.Requests).Plus(e.Transfer).Plus(e.Retrieval)
+}
 
 // VolumeHours is how long temporary volumes live, all added up.
 func (e Estimate) VolumeHours() float64 { return float64(e.VolumeSeconds) / float64(hour) }
@@ -93,6 +97,7 @@ func (e Estimate) Add(o Estimate) Estimate {
 		Volume:      e.Volume.Plus(o.Volume),
 		Requests:    e.Requests.Plus(o.Requests),
 		Transfer:    e.Transfer.Plus(o.Transfer),
+		Retrieval:   e.Retrieval.Plus(o.Retrieval),
 		Storage:     e.Storage.Plus(o.Storage),
 		StorageHalf: e.StorageHalf.Plus(o.StorageHalf),
 		Snapshot:    e.Snapshot.Plus(o.Snapshot),
@@ -114,8 +119,6 @@ func (a absent) compare(b absent) int {
 
 // The assumptions of an estimate; docs/cost-model.md gives their reasons.
 const (
-	hoursPerTiB   = 4              // a fresh volume read with many reads in flight: about 73 MiB/s
-	minVolumeTime = time.Minute    // what a volume is billed at least
 	month         = 30 * 24 * 3600 // seconds
 	ioSize        = 128 << 10      // bytes of one read of a magnetic volume
 	defaultPart   = 8 << 20        // bytes
@@ -142,6 +145,7 @@ type storageClass struct {
 	overheadStd int64 // bytes billed at STANDARD's rate
 	partsAtStd  bool  // all requests of an upload but the last cost what STANDARD's do
 	monitored   bool  // a fee for each object and month
+	retrieval   bool  // reading it is billed by the GiB. (GLACIER and DEEP_ARCHIVE bill the thaw.)
 }
 
 func classOf(name string) storageClass {
@@ -149,9 +153,9 @@ func classOf(name string) storageClass {
 	case "INTELLIGENT_TIERING":
 		return storageClass{monitored: true}
 	case "STANDARD_IA", "ONEZONE_IA":
-		return storageClass{minimumDays: 30, minimumSize: 128 * kib}
+		return storageClass{minimumDays: 30, minimumSize: 128 * kib, retrieval: true}
 	case "GLACIER_IR":
-		return storageClass{minimumDays: 90, minimumSize: 128 * kib}
+		return storageClass{minimumDays: 90, minimumSize: 128 * kib, retrieval: true}
 	case "GLACIER":
 		return storageClass{minimumDays: 90, overhead: 32 * kib, overheadStd: 8 * kib, partsAtStd: true}
 	case "DEEP_ARCHIVE":
@@ -160,21 +164,17 @@ func classOf(name string) storageClass {
 	return storageClass{}
 }
 
-// VolumeTime is how long the temporary volume of a snapshot of size bytes is
-// taken to live.
-func VolumeTime(size int64) time.Duration {
-	seconds := ceilDiv(ceilDiv(size, gibBytes)*hoursPerTiB*hour, tibGiB)
-	return max(time.Duration(seconds)*time.Second, minVolumeTime)
-}
-
 // Estimate says what one snapshot will cost. It depends on nothing but the
 // table and j.
 func (t *Table) Estimate(j MigrationJob) Estimate {
 	j = j.filled()
 	b := &bill{table: t, Estimate: Estimate{Snapshots: 1}}
 	b.oneTime = true
-	b.volume(j)
+	b.volume(j.Region, j.temporaryVolume())
 	b.upload(j)
+	if j.Validate {
+		b.readBack(j.validation())
+	}
 	b.oneTime = false
 	b.storage(j)
 	b.Snapshot = b.of(item{j.Region, "ebs:snapshot"}, j.FullSize)
@@ -218,6 +218,13 @@ type bill struct {
 	oneTime bool
 }
 
+// absent notes that an item has no price.
+func (b *bill) absent(i item) {
+	b.missing = append(b.missing, absent{i, b.oneTime})
+	slices.SortFunc(b.missing, absent.compare)
+	b.missing = slices.Compact(b.missing)
+}
+
 // of prices so many units of an item, or notes that it has no price. A unit of
 // GiB or GiB-month takes bytes.
 func (b *bill) of(i item, amount int64) Money {
@@ -228,9 +235,7 @@ func (b *bill) of(i item, amount int64) Money {
 func (b *bill) per(per int64, i item, amount int64, factors ...int64) Money {
 	p, ok := b.table.prices[i]
 	if !ok {
-		b.missing = append(b.missing, absent{i, b.oneTime})
-		slices.SortFunc(b.missing, absent.compare)
-		b.missing = slices.Compact(b.missing)
+		b.absent(i)
 		return 0
 	}
 	divisor := big.NewInt(per)
@@ -242,20 +247,7 @@ func (b *bill) per(per int64, i item, amount int64, factors ...int64) Money {
 	case million:
 		divisor.Mul(divisor, big.NewInt(1_000_000))
 	}
-	return p.usd.share(divisor, append(factors, amount)...)
-}
-
-func (b *bill) volume(j MigrationJob) {
-	seconds := int64(VolumeTime(j.Size) / time.Second)
-	whole := ceilDiv(j.Size, gibBytes) * gibBytes // EBS makes volumes of whole GiB
-	b.VolumeSeconds = seconds
-	b.Volume = b.per(month, item{j.Region, "ebs:" + j.VolumeType}, whole, seconds)
-	switch j.VolumeType {
-	case "io1", "io2":
-		b.Volume = b.Volume.Plus(b.per(month, item{j.Region, "ebs:" + j.VolumeType + "-iops"}, j.IOPS, seconds))
-	case "standard":
-		b.Volume = b.Volume.Plus(b.of(item{j.Region, "ebs:standard-io"}, ceilDiv(whole, ioSize)))
-	}
+	return p.amount.share(divisor, append(factors, amount)...)
 }
 
 func (b *bill) upload(j MigrationJob) {
@@ -266,7 +258,7 @@ func (b *bill) upload(j MigrationJob) {
 	looks := lookups * j.Archives
 	b.Parts, b.RequestCount, b.LargestArchive = parts, archive+small+looks, j.Stored
 	if j.BucketRegion == "" {
-		b.missing = append(b.missing, absent{item{"", "store:"}, true})
+		b.absent(item{"", "store:"})
 		return
 	}
 	put := item{j.BucketRegion, "s3:" + j.StorageClass + "-put"}

@@ -21,31 +21,59 @@ func TestExamplesOfTheDocs(t *testing.T) {
 	if !strings.Contains(string(doc), "list prices as of "+Dated) {
 		t.Errorf("docs/cost-model.md does not say that prices are as of %s", Dated)
 	}
-	blocks := strings.Split(string(doc), "```cost\n")[1:]
-	if len(blocks) < 4 {
-		t.Fatalf("%d examples in docs/cost-model.md, want 4 or more", len(blocks))
-	}
 	table := Builtin()
+	t.Run("cost", func(t *testing.T) {
+		examples(t, string(doc), "cost", 5, func(set func(job) error) (Estimate, error) {
+			var j MigrationJob
+			err := set(&j)
+			return table.Estimate(j), err
+		})
+	})
+	t.Run("validation", func(t *testing.T) {
+		examples(t, string(doc), "validation", 2, func(set func(job) error) (Estimate, error) {
+			var j ValidationJob
+			err := set(&j)
+			return table.Validation(j), err
+		})
+	})
+}
+
+// job is what an example is of.
+type job interface {
+	set(name, value string) error
+}
+
+// examples computes the blocks of one kind, of which there are so many at least.
+func examples(t *testing.T, doc, kind string, least int, estimate func(set func(job) error) (Estimate, error)) {
+	t.Helper()
+	blocks := strings.Split(doc, "```"+kind+"\n")[1:]
+	if len(blocks) < least {
+		t.Fatalf("%d examples in docs/cost-model.md, want %d or more", len(blocks), least)
+	}
 	for i, block := range blocks {
 		block, _, _ = strings.Cut(block, "```")
 		t.Run(fmt.Sprint(i+1), func(t *testing.T) {
-			var j MigrationJob
 			want := map[string][]string{}
-			for line := range strings.Lines(block) {
-				name, value, ok := strings.Cut(strings.TrimSpace(line), " = ")
-				if !ok {
-					t.Fatalf("line %q is not a name and a value", line)
+			e, err := estimate(func(j job) error {
+				for line := range strings.Lines(block) {
+					name, value, ok := strings.Cut(strings.TrimSpace(line), " = ")
+					if !ok {
+						return fmt.Errorf("line %q is not a name and a value", line)
+					}
+					if result, ok := strings.CutPrefix(name, "-> "); ok {
+						want[result] = append(want[result], value)
+					} else if err := j.set(name, value); err != nil {
+						return err
+					}
 				}
-				if result, ok := strings.CutPrefix(name, "-> "); ok {
-					want[result] = append(want[result], value)
-				} else if err := j.set(name, value); err != nil {
-					t.Fatal(err)
-				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
-			e := table.Estimate(j)
 			all := map[string][]string{
 				"volume": {e.Volume.Decimal()}, "requests": {e.Requests.Decimal()}, "transfer": {e.Transfer.Decimal()},
-				"one-time": {e.OneTime().Decimal()}, "storage": {e.Storage.Decimal()},
+				"retrieval": {e.Retrieval.Decimal()}, "one-time": {e.OneTime().Decimal()}, "storage": {e.Storage.Decimal()},
 				"storage-half": {e.StorageHalf.Decimal()}, "snapshot": {e.Snapshot.Decimal()},
 				"minimum-days": {strconv.Itoa(e.MinimumDays)}, "minimum": {e.Minimum.Decimal()},
 				"unknown":        e.Unknown(),
@@ -57,7 +85,7 @@ func TestExamplesOfTheDocs(t *testing.T) {
 				got[name] = all[name]
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("estimate of %+v (-doc +computed):\n%s", j, diff)
+				t.Errorf("estimate (-doc +computed):\n%s", diff)
 			}
 		})
 	}
@@ -73,6 +101,9 @@ func (j *MigrationJob) set(name, value string) error {
 		return nil
 	case "class":
 		j.StorageClass = value
+		return nil
+	case "validate":
+		j.Validate = true
 		return nil
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
@@ -92,6 +123,31 @@ func (j *MigrationJob) set(name, value string) error {
 		return fmt.Errorf("an example cannot say %q", name)
 	}
 	return nil
+}
+
+func (j *ValidationJob) set(name, value string) (err error) {
+	switch name {
+	case "region":
+		j.Region = value
+	case "bucket-region":
+		j.BucketRegion = value
+	case "archive":
+		var a StoredArchive
+		_, err = fmt.Sscanf(value, "%s %d MiB", &a.StorageClass, &a.Size)
+		a.Size <<= 20
+		j.Archives = append(j.Archives, a)
+	case "size-gib":
+		j.Size, err = strconv.ParseInt(value, 10, 64)
+		j.Size <<= 30
+	case "entries-mib":
+		j.Entries, err = strconv.ParseInt(value, 10, 64)
+		j.Entries <<= 20
+	case "tries":
+		j.Tries, err = strconv.ParseInt(value, 10, 64)
+	default:
+		return fmt.Errorf("an example cannot say %q", name)
+	}
+	return err
 }
 
 func TestVolumeTime(t *testing.T) {
@@ -210,8 +266,8 @@ func TestParseTable(t *testing.T) {
 		}
 	}
 	for item, p := range Builtin().prices {
-		if p.usd <= 0 || p.source == "" {
-			t.Errorf("%s in %s: price %s of source %q", item.name, item.region, p.usd.Decimal(), p.source)
+		if p.amount <= 0 || p.source == "" || RegionCurrency(item.region) != USD {
+			t.Errorf("%s in %s: price %s of source %q", item.name, item.region, p.amount.Decimal(), p.source)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package cost
 import (
 	"fmt"
 	"math/big"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ type Holding struct {
 	Encrypted                  bool
 	Archived                   bool     // it is in the archive tier, from where it cannot simply be moved
 	Holds                      []string // what else keeps it from that: "ami-… uses it", "locked until …", "AWS Backup", "shared"
+	Work                       Work     // one that has been moved is not moved again, and stays until it is deleted
 
 	InBill  bool  // Billed and Archive are what a bill says; without, they are not known
 	Billed  int64 // bytes on its newest day, standard tier
@@ -31,8 +33,11 @@ type Holding struct {
 	Average bool  // these are averages over days
 	Gone    bool  // deleted: a bill had it, and has it no more
 	Cost    Money // unblended, in the whole of the bill
+	Blended Money // the same at the rates averaged over an organization, as Cost where the bill has none
 	NetCost Money // after credits and refunds
 	Rate    Money // billed, a GiB-month in the standard tier; 0: not known, the price of the table counts
+
+	ArchiveRate Money // the same of the archive tier
 }
 
 // AnalysisOptions is what an analysis depends on beside the snapshots.
@@ -46,8 +51,17 @@ type AnalysisOptions struct {
 	OverlapDays int        // for which both the snapshot and its archive are paid; 0: the snapshot is deleted on the day it is moved
 	Classes     []Class    // to move to; none: all of Classes()
 	Period      Period     // of the bills, for the report
+	Currency    Currency   // of all amounts: HourlyRate, and what bills tell; prices in another are as if not known
+	Offline     bool       // EC2 was not asked: of which volume snapshots are is not known
 	// Spans are exact knowledge of volumes, which then counts more than the bill.
-	Spans map[snapshot.VolumeID][]Span
+	Spans map[VolumeKey][]Span
+}
+
+// VolumeKey is which volume something is about. An id alone does not do: of eight
+// digits, as they once were, two accounts or regions may have the same.
+type VolumeKey struct {
+	Account, Region string
+	ID              snapshot.VolumeID
 }
 
 // ReadSource is how the blocks of a snapshot are read.
@@ -85,11 +99,14 @@ func (h Holding) inChain() bool { return !h.Gone && !h.archived() }
 
 func (h Holding) archived() bool { return h.Archived || h.Archive > 0 }
 
-func (h Holding) movable() bool { return h.inChain() && len(h.Holds) == 0 }
+func (h Holding) movable() bool { return h.inChain() && len(h.Holds) == 0 && !h.moved() }
 
 // linked tells whether it is known of which volume it was made. A copy has a
 // made-up one.
 func (h Holding) linked() bool { return h.Volume.Valid() && h.Volume != madeUp && !h.Start.IsZero() }
+
+// untold tells whether EC2 told nothing of it, though it may be there.
+func (h Holding) untold() bool { return h.Start.IsZero() && !h.Gone && len(h.Holds) == 0 }
 
 const madeUp snapshot.VolumeID = "vol-ffffffff"
 
@@ -109,7 +126,7 @@ func (r Ratio) check() error {
 		return nil
 	}
 	if r.Plain <= 0 || r.Stored <= 0 || r.Plain/r.Stored > 10_000 || r.Stored/r.Plain > 100 {
-		return fmt.Errorf("a ratio of compression of %d to %d bytes is out of bounds", r.Plain, r.Stored)
+		return fmt.Errorf("a ratio of compression of %s:1 is out of bounds: 0.01:1 to 10000:1", strconv.FormatFloat(r.Float(), 'f', -1, 64))
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func TestLifecycleRules(t *testing.T) {
 		}
 		for _, tr := range r.Transitions {
 			transitions++
-			if prefix != "vol-" || Builtin().prices[item{"us-east-1", "s3:" + tr.StorageClass}].usd == 0 {
+			if prefix != "vol-" || Builtin().prices[item{"us-east-1", "s3:" + tr.StorageClass}].amount == 0 {
 				t.Errorf("rule %q moves objects under %q to %q", r.ID, prefix, tr.StorageClass)
 			}
 		}

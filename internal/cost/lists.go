@@ -6,5 +6,5 @@ import "math/big"
 // ListChangedBlocks) cost in a region; false: the table has no price for them.
 func (t *Table) Lists(region string, requests int64) (Money, bool) {
 	p, ok := t.prices[item{region, listItem}]
-	return p.usd.share(big.NewInt(1000), requests), ok
+	return p.amount.share(big.NewInt(1000), requests), ok
 }

@@ -99,9 +99,9 @@ func (e *example) span(text string) error {
 		return fmt.Errorf("span %q: %w", text, err)
 	}
 	if e.o.Spans == nil {
-		e.o.Spans = map[snapshot.VolumeID][]Span{}
+		e.o.Spans = map[VolumeKey][]Span{}
 	}
-	v := e.holdings[0].Volume
+	v := VolumeKey{e.holdings[0].Account, e.holdings[0].Region, e.holdings[0].Volume}
 	e.o.Spans[v] = append(e.o.Spans[v], Span{e.holdings[first-1].ID, e.holdings[last-1].ID, int64(size * float64(gibBytes))})
 	return nil
 }
@@ -116,6 +116,9 @@ func (e *example) add(f []string) (err error) {
 		switch f[0] {
 		case "held":
 			h.Holds = []string{"held"}
+			continue
+		case "validated":
+			h.Work = WorkValidated
 			continue
 		case "billed":
 			h.InBill = true
@@ -177,6 +180,8 @@ func (e *example) results(t *testing.T) map[string]string {
 		"minimum-days": strconv.Itoa(o.MinimumDays), "minimum": o.Minimum.Decimal(), "retrieval": o.Retrieval.Decimal(),
 		"break-even": strconv.Itoa(o.BreakEven), "latest": strconv.Itoa(o.Latest), "change": fmt.Sprintf("%.4g", v.Change.Percent),
 	}
+	result["deletable"] = strconv.Itoa(r.Deletable.Snapshots)
+	result["deletable-gib"], result["deletable-saving"] = size(r.Deletable.Freed), amount(r.Deletable.Saving)
 	for i, f := range c.full {
 		result[fmt.Sprintf("full-gib-%d", i+1)] = size(f)
 		result[fmt.Sprintf("billed-gib-%d", i+1)] = size(c.billed[i])

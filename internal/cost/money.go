@@ -1,5 +1,6 @@
-// Package cost says in dollars what a job will cost before it starts: from a
-// dated table of list prices and from arithmetic that docs/cost-model.md shows.
+// Package cost says what a job will cost before it starts, and what snapshots
+// cost: from a dated table of list prices, from bills, and from arithmetic that
+// docs/cost-model.md shows.
 // It asks nobody, and guesses nothing: what it has no price for is named.
 package cost
 
@@ -13,22 +14,22 @@ import (
 	"strings"
 )
 
-// Money is an amount in nano-dollars (US): a billionth of a dollar, so that the
-// price of one request is a whole number. Sums stop at the largest amount, and
-// at the smallest.
+// Money is an amount in billionths of a dollar, or of the unit of another Currency,
+// so that the price of one request is a whole number. Which currency that is, the
+// amount does not tell. Sums stop at the largest amount, and at the smallest.
 type Money int64
 
-// Dollar is one US dollar.
+// Dollar is one dollar, or one of another currency.
 const Dollar Money = 1_000_000_000
 
 const decimals = 9
 
 // ParseMoney reads an amount such as "12.50" or "$0.023". It is exact: an
-// amount that is no whole number of nano-dollars is an error.
+// amount that is no whole number of billionths is an error.
 func ParseMoney(text string) (Money, error) {
 	whole, part, point := strings.Cut(strings.TrimPrefix(text, "$"), ".")
 	if whole == "" || !digits(whole) || !digits(part) || point && part == "" || len(part) > decimals {
-		return 0, fmt.Errorf("%q is not an amount in dollars, for example 12.50", text)
+		return 0, fmt.Errorf("%q is not an amount, for example 12.50", text)
 	}
 	n, err := strconv.ParseInt(whole+part+strings.Repeat("0", decimals-len(part)), 10, 64)
 	if errors.Is(err, strconv.ErrRange) {
@@ -44,28 +45,8 @@ func digits(text string) bool {
 	return strings.Trim(text, "0123456789") == ""
 }
 
-// String is for people: "$1,234.57"; under ten cents with four decimals, as
-// "$0.0052"; what is less than those can show is "<$0.0001".
-func (m Money) String() string {
-	if m < 0 {
-		return "-" + (-max(m, -math.MaxInt64)).String()
-	}
-	const cent, hundredth = Dollar / 100, Dollar / 10_000
-	switch {
-	case m == 0:
-		return "$0.00"
-	case m < hundredth:
-		return "<$0.0001"
-	case m < 10*cent-hundredth/2:
-		n := (m + hundredth/2) / hundredth
-		return fmt.Sprintf("$0.%04d", int64(n))
-	}
-	n := m / cent
-	if m%cent >= cent/2 {
-		n++
-	}
-	return fmt.Sprintf("$%s.%02d", thousands(int64(n/100)), int64(n%100))
-}
+// String is an amount in dollars for people: see Currency.Format.
+func (m Money) String() string { return USD.Format(m) }
 
 func thousands(n int64) string {
 	s := strconv.FormatInt(n, 10)
@@ -75,8 +56,7 @@ func thousands(n int64) string {
 	return s
 }
 
-// Decimal is the exact amount in dollars, without a sign for the currency:
-// "0.0052".
+// Decimal is the exact amount without a sign for the currency: "0.0052".
 func (m Money) Decimal() string {
 	sign := ""
 	n := uint64(m)
@@ -87,7 +67,7 @@ func (m Money) Decimal() string {
 	return sign + strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
 }
 
-// MarshalJSON writes the exact amount in dollars as a JSON number.
+// MarshalJSON writes the exact amount as a JSON number.
 func (m Money) MarshalJSON() ([]byte, error) { return []byte(m.Decimal()), nil }
 
 // Plus is the sum of both.
@@ -103,7 +83,7 @@ func (m Money) Plus(n Money) Money {
 }
 
 // share is m times the product of the factors, divided by per, rounded up to a
-// nano-dollar: an estimate may be too high, never too low.
+// billionth: an estimate may be too high, never too low.
 func (m Money) share(per *big.Int, factors ...int64) Money {
 	if len(factors) == 1 && m >= 0 && factors[0] >= 0 && per.IsInt64() {
 		// Most amounts are of one factor, and an analysis has millions of them.

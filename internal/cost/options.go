@@ -19,7 +19,8 @@ type mover struct {
 }
 
 func (a *analysis) mover(v Volume, c *chain) mover {
-	m := mover{analysis: a, volume: v, chain: c, moved: c.prefixes(), rate: a.rate(account{v.Partition, v.Account, v.Region})}
+	m := mover{analysis: a, volume: v, chain: c, moved: c.prefixes()}
+	m.rate, _ = a.rate(v.account(), snapshotItem)
 	for _, s := range v.Snapshots {
 		if !s.inChain() {
 			m.other = m.other.plus(s.Monthly)
@@ -96,9 +97,9 @@ func (m mover) each(class Class, form Form, do func(Option)) bool {
 
 // option is what it costs to move what sum and p are of.
 func (m mover) option(class Class, sum copies, p prefix) Option {
-	freed := MoneyRange{m.rate.down(gibBytes, p.freed.Low), m.rate.down(gibBytes, p.freed.Estimate), m.rate.down(gibBytes, p.freed.High)}
+	freed := m.rate.downRange(p.freed)
 	o := Option{
-		Class: class, Volumes: 1,
+		Class: class, Volumes: 1, Unpriced: m.volume.Sum.Unpriced,
 		Freed: p.freed, Stored: sum.stored, Now: m.volume.Sum.Monthly, Storage: sum.storage, Saving: freed.minus(sum.storage),
 		OneTime: sum.oneTime, MinimumDays: class.minimumDays(), Minimum: sum.minimum,
 		Retrieval: sum.retrieval, NoRetrieval: sum.noRetrieval,
@@ -219,7 +220,7 @@ func (a *analysis) sum(r Report, class Class, form Form, choice func(Volume) *Op
 		for _, v := range region.Volumes {
 			o := choice(v)
 			if o == nil {
-				o = &Option{Now: v.Sum.Monthly, After: v.Sum.Monthly, First: v.Sum.Monthly.Estimate}
+				o = &Option{Unpriced: v.Sum.Unpriced, Now: v.Sum.Monthly, After: v.Sum.Monthly, First: v.Sum.Monthly.Estimate}
 			}
 			sum = sum.plus(*o)
 		}
@@ -230,6 +231,7 @@ func (a *analysis) sum(r Report, class Class, form Form, choice func(Volume) *Op
 func (o Option) plus(n Option) Option {
 	o.Snapshots += n.Snapshots
 	o.Volumes += n.Volumes
+	o.Unpriced += n.Unpriced
 	o.Freed, o.Stored = o.Freed.plus(n.Freed), o.Stored.plus(n.Stored)
 	o.Now, o.Storage, o.After, o.Saving = o.Now.plus(n.Now), o.Storage.plus(n.Storage), o.After.plus(n.After), o.Saving.plus(n.Saving)
 	o.OneTime = o.OneTime.plus(n.OneTime)

@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"cmp"
 	"time"
 
 	"snap-to-s3/internal/snapshot"
@@ -15,15 +16,17 @@ type PlanOptions struct {
 // Plan is which snapshots are to be tagged so that migrate moves them. To make
 // one changes nothing.
 type Plan struct {
-	Version int    `json:"v"` // 1
-	Tag     string `json:"tag"`
-	Value   string `json:"value"` // what the tag is set to: migrate
-	Class   Class  `json:"storage_class,omitempty"`
-	Payback int    `json:"payback_months,omitempty"` // 0: no limit
-	Moves   []Move `json:"moves"`
-	Saving  Money  `json:"saving_monthly"` // dollars, of all moves
-	OneTime Money  `json:"one_time"`
-	Kept    []Kept `json:"kept"`
+	Version  int      `json:"v"` // 1
+	Tag      string   `json:"tag"`
+	Value    string   `json:"value"` // what the tag is set to: migrate
+	Class    Class    `json:"storage_class,omitempty"`
+	Payback  int      `json:"payback_months,omitempty"` // 0: no limit
+	Currency Currency `json:"currency"`                 // of all amounts
+	Moves    []Move   `json:"moves"`
+	Saving   Money    `json:"saving_monthly"` // of all moves
+	OneTime  Money    `json:"one_time"`
+	Tagged   int      `json:"tagged,omitempty"` // snapshots that would be moved, and have the tag already
+	Kept     []Kept   `json:"kept"`
 }
 
 // Move is the snapshots of one volume that are to be moved, the oldest first.
@@ -33,6 +36,7 @@ type Move struct {
 	Region    string            `json:"region"`
 	Volume    snapshot.VolumeID `json:"volume"`
 	Snapshots []Planned         `json:"snapshots"`
+	Tagged    int               `json:"tagged,omitempty"` // as of the plan; the amounts are of these, too
 	Saving    Money             `json:"saving_monthly"`
 	Least     Money             `json:"saving_monthly_least"` // what is saved at the least; negative where it may cost more
 	OneTime   Money             `json:"one_time"`
@@ -52,13 +56,17 @@ type Kept struct {
 	Region  string            `json:"region"`
 	Volume  snapshot.VolumeID `json:"volume,omitempty"` // absent: snapshots of unknown volumes
 	Why     string            `json:"why"`
+	// Archive are those that EBS Snapshots Archive is best for, where migrate moves
+	// none: it does not archive snapshots. Why has the command for the first.
+	Archive []snapshot.ID `json:"archive,omitempty"`
 }
 
-// Plan says which snapshots are to be moved: of each volume those of its option
-// in the class that saves most and pays back within the months that the report
-// was made for. Volumes are in the order of the report.
+// Plan says which snapshots are to be moved, all to one class: of each volume
+// those of its option in the class that saves most and pays back within the months
+// that the report was made for; one that has the tag already is not named again.
+// Volumes are in the order of the report.
 func (r Report) Plan(o PlanOptions) Plan {
-	p := Plan{Version: 1, Tag: o.Tag, Value: "migrate", Class: o.Class, Payback: r.Payback, Moves: []Move{}, Kept: []Kept{}}
+	p := Plan{Version: 1, Tag: o.Tag, Value: "migrate", Class: o.Class, Payback: r.Payback, Currency: cmp.Or(r.Currency, USD), Moves: []Move{}, Kept: []Kept{}}
 	if p.Tag == "" {
 		p.Tag = "snap-to-s3"
 	}
@@ -67,9 +75,10 @@ func (r Report) Plan(o PlanOptions) Plan {
 	}
 	for _, region := range r.Regions {
 		for _, v := range region.Volumes {
-			m, why := v.move(p)
-			if why != "" {
-				p.Kept = append(p.Kept, Kept{v.Account, v.Region, v.ID, why})
+			m, moves := v.move(p)
+			p.Tagged += m.Tagged
+			if !moves {
+				p.Kept = append(p.Kept, r.kept(v, p, m.Tagged))
 				continue
 			}
 			p.Moves = append(p.Moves, m)
@@ -84,13 +93,11 @@ func (p Plan) migrates(o Option) bool {
 	return o.Form == FullCopies && o.Class != EBSArchive && o.BreakEven > 0 && (p.Payback == 0 || o.BreakEven <= p.Payback)
 }
 
-func (v Volume) move(p Plan) (Move, string) {
-	if v.Why != "" {
-		return Move{}, v.Why
-	}
+// move is what is to be moved of a volume; false: nothing is, or all of it is tagged.
+func (v Volume) move(p Plan) (Move, bool) {
 	i := bestOf(v.Options, func(o Option) bool { return o.Class == p.Class && p.migrates(o) })
 	if i < 0 {
-		return Move{}, "to move them would not pay back in time"
+		return Move{}, false
 	}
 	best := v.Options[i]
 	m := Move{
@@ -98,9 +105,13 @@ func (v Volume) move(p Plan) (Move, string) {
 		Saving: best.Saving.Estimate, Least: best.Saving.Low, OneTime: best.OneTime.Total(), BreakEven: best.BreakEven,
 	}
 	for _, s := range v.Moved(best) {
+		if s.Work == WorkPlanned {
+			m.Tagged++
+			continue
+		}
 		m.Snapshots = append(m.Snapshots, Planned{s.ID, s.Start.UTC(), s.Full.Estimate})
 	}
-	return m, ""
+	return m, len(m.Snapshots) > 0
 }
 
 // Moved are the snapshots that an option of the volume moves, the oldest first.

@@ -28,7 +28,8 @@ type PriceList struct {
 // region or of all: of AmazonEC2 (which has EBS), AmazonS3 or
 // AmazonS3GlacierDeepArchive. It reads as it goes, in little memory. name is for
 // errors. Of prices that fall with the amount it takes the first step, and where
-// one usage has several prices the highest. On-demand prices in US dollars count.
+// one usage has several prices the highest. On-demand prices in the RegionCurrency of
+// their region count.
 func ReadPrices(ctx context.Context, name string, r io.Reader) (*PriceList, error) {
 	in := bufio.NewReader(readFunc(func(p []byte) (int, error) {
 		if err := ctx.Err(); err != nil {
@@ -53,7 +54,7 @@ func ReadPrices(ctx context.Context, name string, r io.Reader) (*PriceList, erro
 		err = l.readCSV(in)
 	}
 	if err == nil && len(l.prices) == 0 {
-		err = fmt.Errorf("there is no price of EBS or S3 in US dollars in it (offer %q)", l.offer)
+		err = fmt.Errorf("there is no price of EBS or S3 in the currency of its region in it (offer %q)", l.offer)
 	}
 	if err != nil {
 		return nil, hint.Wrap(fmt.Errorf("read price list %s: %w", name, err),
@@ -171,15 +172,15 @@ func (p product) itemOf(items map[usage]string) (item, bool) {
 }
 
 // offered is one price of the list.
-type offered struct{ operation, begin, unit, usd string }
+type offered struct{ operation, begin, unit, amount string }
 
 // take adds a price of a product, or notes why not.
 func (l *listing) take(i item, o offered) error {
 	if o.begin != "0" && o.begin != "" {
 		return nil // a later step
 	}
-	if o.usd == "" {
-		l.notes[i.words()+": its price is not in US dollars"] = true
+	if o.amount == "" {
+		l.notes[fmt.Sprintf("%s: its price is not in %s", i.words(), RegionCurrency(i.region))] = true
 		return nil
 	}
 	want := unitOf(i.name)
@@ -188,7 +189,7 @@ func (l *listing) take(i item, o offered) error {
 		l.notes[fmt.Sprintf("%s: its price is for a unit of %q", i.words(), o.unit)] = true
 		return nil
 	}
-	usd, err := scaled(o.usd, times)
+	amount, err := scaled(o.amount, times)
 	if err != nil {
 		return fmt.Errorf("price of %s: %w", i.words(), err)
 	}
@@ -196,8 +197,8 @@ func (l *listing) take(i item, o offered) error {
 	// are special cases (overhead of objects, and the like).
 	plain := o.operation == ""
 	p, known := l.prices[i]
-	if !known || plain && !l.plain[i] || plain == l.plain[i] && usd > p.usd {
-		l.prices[i], l.plain[i] = price{usd: usd, unit: want}, plain
+	if !known || plain && !l.plain[i] || plain == l.plain[i] && amount > p.amount {
+		l.prices[i], l.plain[i] = price{amount: amount, unit: want}, plain
 	}
 	return nil
 }
@@ -217,14 +218,14 @@ func timesOf(ours unit, theirs string) (int64, bool) {
 
 var decimal = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,15})?$`)
 
-// scaled is a decimal times n in nano-dollars, rounded up.
+// scaled is a decimal times n as Money, rounded up.
 func scaled(text string, n int64) (Money, error) {
 	if !decimal.MatchString(text) {
-		return 0, fmt.Errorf("%q is not an amount in dollars", text)
+		return 0, fmt.Errorf("%q is not an amount", text)
 	}
 	r, ok := new(big.Rat).SetString(text)
 	if !ok {
-		return 0, fmt.Errorf("%q is not an amount in dollars", text)
+		return 0, fmt.Errorf("%q is not an amount", text)
 	}
 	r.Mul(r, new(big.Rat).SetInt64(n*int64(Dollar)))
 	up := new(big.Int).Add(r.Num(), new(big.Int).Sub(r.Denom(), big.NewInt(1)))

@@ -75,10 +75,10 @@ func (l *listing) row(row []string, column map[string]int, known map[usage]strin
 	if !ok {
 		return nil
 	}
-	usd := field("priceperunit")
-	if field("currency") != "USD" {
-		usd = ""
+	amount := field("priceperunit")
+	if field("currency") != RegionCurrency(i.region).String() {
+		amount = ""
 	}
 	i.region = strings.Clone(i.region)
-	return l.take(i, offered{field("operation"), field("startingrange"), field("unit"), usd})
+	return l.take(i, offered{field("operation"), field("startingrange"), field("unit"), amount})
 }

@@ -184,7 +184,7 @@ func (l *listing) readTerms(t *tokens, wanted map[string]sought) error {
 		}
 		for _, term := range terms {
 			for _, d := range term.Dimensions {
-				if err := l.take(i.item, offered{i.operation, d.Begin, d.Unit, d.Price["USD"]}); err != nil {
+				if err := l.take(i.item, offered{i.operation, d.Begin, d.Unit, d.Price[RegionCurrency(i.item.region).String()]}); err != nil {
 					return fmt.Errorf("SKU %s: %w", sku, err)
 				}
 			}

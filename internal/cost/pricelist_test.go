@@ -44,6 +44,8 @@ func skus() []sku {
 		usd("EU-Standard-Retrieval-Bytes", "RestoreObject", "GB", "0.0100000000"),
 		usd("EU-Standard-Retrieval-Bytes", "DeepArchiveRestoreObject", "GB", "0.0200000000"),
 		{"CNN1-TimedStorage-ByteHrs", "", "cn-north-1", "AWS Region", "GB-Mo", "0", "CNY", "0.1755"},
+		{"CNW1-TimedStorage-ByteHrs", "", "cn-northwest-1", "AWS Region", "GB-Mo", "0", "USD", "0"},
+		{"EU-EBS:directAPI.snapshot.List", "", "eu-west-1", "AWS Region", "SnapshotAPIUnits", "0", "CNY", "0.004"},
 		{"TimedStorage-ByteHrs", "", "us-east-1", "AWS Region", "GB-Mo", "0", "USD", "0.0230000000"},
 	}
 }
@@ -54,6 +56,7 @@ func wantPrices() map[string]string {
 		"eu-west-1 s3:STANDARD": "0.023", "eu-west-1 s3:STANDARD-put": "0.005", "eu-west-1 s3:GLACIER-restore": "0.055",
 		"eu-west-1 s3:GLACIER-transition": "0.03", "eu-west-1 s3:GLACIER-put": "0.03", "eu-west-1 s3:DEEP_ARCHIVE-put": "0.05",
 		"eu-west-1 s3:GLACIER-retrieval": "0.01", "eu-west-1 s3:DEEP_ARCHIVE-retrieval": "0.02", "us-east-1 s3:STANDARD": "0.023",
+		"cn-north-1 s3:STANDARD": "0.1755",
 	}
 }
 
@@ -114,7 +117,7 @@ func TestReadPrices(t *testing.T) {
 		}
 		got := map[string]string{}
 		for i, p := range l.Table.prices {
-			got[i.region+" "+i.name] = p.usd.Decimal()
+			got[i.region+" "+i.name] = p.amount.Decimal()
 			if p.source != "AWS Price List, AmazonS3" || p.dated != "2026-09-01" || p.unit != unitOf(i.name) {
 				t.Errorf("%s: price %+v", form, p)
 			}
@@ -123,7 +126,8 @@ func TestReadPrices(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", form, diff)
 		}
 		notes := []string{
-			"S3 STANDARD in cn-north-1: its price is not in US dollars",
+			"EBS direct API LIST requests in eu-west-1: its price is not in USD",
+			"S3 STANDARD in cn-northwest-1: its price is not in CNY",
 			`provisioned IOPS of io1 volumes in eu-west-1: its price is for a unit of "Fortnights"`,
 		}
 		if diff := cmp.Diff(notes, l.Notes); diff != "" {
@@ -156,7 +160,7 @@ func TestBadPriceLists(t *testing.T) {
 		"a bill":           {strings.Repeat("a,b\n", 30), "among its first 20"},
 		"no such column":   {"SKU,TermType\n", `no column "startingrange"`},
 		"a huge row":       {rows + strings.Repeat("x", 2*maxValue), "larger than"},
-		"a broken row":     {rows + "a\"b\n", "parse error on line 30"},
+		"a broken row":     {rows + "a\"b\n", "parse error on line 32"},
 		"binary":           {"\x1f\x8b\x08\x00", "no row of column names"},
 	} {
 		_, err := ReadPrices(t.Context(), "some/index.json", strings.NewReader(tt.text))
@@ -203,7 +207,7 @@ func FuzzReadPrices(f *testing.F) {
 			return
 		}
 		for i, p := range l.Table.prices {
-			if p.usd < 0 || p.unit != unitOf(i.name) || i.region == "" {
+			if p.amount < 0 || p.unit != unitOf(i.name) || i.region == "" {
 				t.Errorf("%+v: %+v", i, p)
 			}
 		}

@@ -2,7 +2,6 @@ package cost
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"math/big"
 	"slices"
@@ -23,31 +22,53 @@ func (a *analysis) price(i item) (Money, bool) {
 	if !ok {
 		a.missing[i] = true
 	}
-	return p.usd, ok
+	return p.amount, ok
 }
 
-// rate is what a GiB-month in the standard tier costs: what the bill says, else
-// the table. 0: not known.
-func (a *analysis) rate(of account) Money {
-	if m, ok := a.ebs[of]; ok {
-		return m
+// billedItem is one tier of snapshots where one rate is billed for it.
+type billedItem struct {
+	of   account
+	name string // snapshotItem or archiveItem
+}
+
+// rate is what a GiB-month of an item costs: what the bill says, else the table.
+// false: that is not known.
+func (a *analysis) rate(of account, name string) (Money, bool) {
+	m, ok := a.knownRate(of, name)
+	if !ok {
+		a.missing[item{of.region, name}] = true
 	}
-	p, _ := a.price(item{of.region, snapshotItem})
-	return p
+	return m, ok
+}
+
+// knownRate is rate where nothing is missing without it.
+func (a *analysis) knownRate(of account, name string) (Money, bool) {
+	if m, ok := a.billed[billedItem{of, name}]; ok {
+		return m, true
+	}
+	p, ok := a.o.Table.prices[item{of.region, name}]
+	return p.amount, ok
 }
 
 // billedRates are those at which most bytes of an account and region are billed.
-func billedRates(h []Holding) map[account]Money {
-	bytes := map[account]map[Money]int64{}
+func billedRates(h []Holding) map[billedItem]Money {
+	bytes := map[billedItem]map[Money]int64{}
+	count := func(of billedItem, rate Money, n int64) {
+		if rate <= 0 {
+			return
+		}
+		if bytes[of] == nil {
+			bytes[of] = map[Money]int64{}
+		}
+		bytes[of][rate] = add(bytes[of][rate], n)
+	}
 	for _, x := range h {
-		if x.Rate > 0 && !x.Gone {
-			if bytes[x.account()] == nil {
-				bytes[x.account()] = map[Money]int64{}
-			}
-			bytes[x.account()][x.Rate] = add(bytes[x.account()][x.Rate], x.Billed)
+		if !x.Gone {
+			count(billedItem{x.account(), snapshotItem}, x.Rate, x.Billed)
+			count(billedItem{x.account(), archiveItem}, x.ArchiveRate, x.Archive)
 		}
 	}
-	rates := make(map[account]Money, len(bytes))
+	rates := make(map[billedItem]Money, len(bytes))
 	for of, m := range bytes {
 		rates[of] = slices.MaxFunc(slices.Sorted(maps.Keys(m)), func(x, y Money) int { return cmp.Compare(m[x], m[y]) })
 	}
@@ -56,12 +77,12 @@ func billedRates(h []Holding) map[account]Money {
 
 // limits are the changes above which a class is cheaper than EBS: in the limit
 // of many snapshots, n full copies at p/ratio against n changes at the price of
-// EBS snapshots.
-func (a *analysis) limits(h []Holding) []Limit {
+// EBS snapshots. A class without a price has none.
+func (a *analysis) limits(of account) []Limit {
 	var limits []Limit
-	ebs := a.rate(h[0].account())
+	ebs, _ := a.knownRate(of, snapshotItem)
 	for _, c := range a.o.Classes {
-		p, ok := a.price(item{h[0].Region, c.item()})
+		p, ok := a.knownRate(of, c.item())
 		if !ok || ebs == 0 {
 			continue
 		}
@@ -95,34 +116,39 @@ func (c Class) items(source ReadSource) []string {
 	return append(items, "ebs:"+volumeType)
 }
 
-// used are the prices of the regions of a report, as far as they can count.
+// used are the prices that a figure of the report is made of.
 func (a *analysis) used(r Report) []Rate {
+	type counted struct {
+		of   account
+		name string
+	}
 	var rates []Rate
-	seen := map[item]bool{}
-	fromTable := func(i item) {
-		if p, ok := a.o.Table.prices[i]; ok && !seen[i] {
-			seen[i] = true
-			rates = append(rates, Rate{i.region, i.words(), p.usd, string(p.unit), p.source, p.dated})
+	asked, seen := map[counted]bool{}, map[Rate]bool{}
+	count := func(of account, names ...string) {
+		for _, name := range names {
+			if asked[counted{of, name}] {
+				continue
+			}
+			asked[counted{of, name}] = true
+			if rate, ok := a.usedRate(of, name, r.Period); ok && !seen[rate] {
+				seen[rate] = true
+				rates = append(rates, rate)
+			}
 		}
 	}
 	for _, region := range r.Regions {
-		billed := map[Money]bool{}
+		for _, l := range region.Limits {
+			count(region.Volumes[0].account(), snapshotItem, l.Class.item())
+		}
 		for _, v := range region.Volumes {
-			of := account{v.Partition, v.Account, v.Region}
-			m, ok := a.ebs[of]
-			if !ok {
-				fromTable(item{v.Region, snapshotItem})
-			} else if !billed[m] {
-				billed[m] = true
-				rates = append(rates, Rate{v.Region, item{v.Region, snapshotItem}.words(), m, string(gibMonth), "the bill", day(r.Period.Newest)})
+			if v.Sum.Standard.High > 0 {
+				count(v.account(), snapshotItem)
 			}
-		}
-		if region.Sum.Archive > 0 {
-			fromTable(item{region.Name, archiveItem})
-		}
-		for _, c := range a.o.Classes {
-			for _, name := range c.items(a.o.Source) {
-				fromTable(item{region.Name, name})
+			if v.Sum.Archive > 0 {
+				count(v.account(), archiveItem)
+			}
+			for _, o := range v.Options {
+				count(v.account(), o.Class.items(a.o.Source)...)
 			}
 		}
 	}
@@ -132,6 +158,16 @@ func (a *analysis) used(r Report) []Rate {
 	return rates
 }
 
+// usedRate is what rate knows of an item; false: nothing.
+func (a *analysis) usedRate(of account, name string, p Period) (Rate, bool) {
+	i := item{of.region, name}
+	if m, ok := a.billed[billedItem{of, name}]; ok {
+		return Rate{of.region, i.words(), m, string(gibMonth), "the bill", day(p.Newest)}, true
+	}
+	t, ok := a.o.Table.prices[i]
+	return Rate{of.region, i.words(), t.amount, string(t.unit), t.source, t.dated}, ok
+}
+
 func day(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -139,26 +175,9 @@ func day(t time.Time) string {
 	return t.Format(time.DateOnly)
 }
 
-// why says why a volume has no options; empty: it has.
-func (a *analysis) why(v Volume) string {
-	movable := false
-	for _, s := range v.Snapshots {
-		movable = movable || s.Movable
-	}
-	switch {
-	case v.ID == "":
-		return "of which volume they are is not known"
-	case !movable:
-		return "none of them can be moved"
-	case a.rate(account{v.Partition, v.Account, v.Region}) == 0:
-		return fmt.Sprintf("no price is known for EBS snapshots in %s", v.Region)
-	}
-	for _, s := range v.Snapshots {
-		if s.inChain() && s.Full.High == 0 {
-			return "how much they hold is not known"
-		}
-	}
-	return ""
+// downRange is what bytes cost at m a GiB, rounded down.
+func (m Money) downRange(r Range) MoneyRange {
+	return MoneyRange{m.down(gibBytes, r.Low), m.down(gibBytes, r.Estimate), m.down(gibBytes, r.High)}
 }
 
 // down is m times n divided by per, rounded down: what is saved must not be more.

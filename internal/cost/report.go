@@ -9,18 +9,31 @@ import (
 // Report is what snapshots cost, and what moving them would save: all outputs
 // are made from it. Sums are exact sums of what they are made of.
 type Report struct {
-	Rates   []Rate     // prices that were used, sorted by region and item, each with its source and date
-	Ratio   Ratio      // of compression, that archives are taken to have
-	Source  ReadSource // how snapshots would be read
-	Payback int        // months within which a move is to pay back; 0: no limit
-	Overlap int        // days for which both the snapshot and its archive are paid for
-	Period  Period     // of the bills; zero without a bill
-	Regions []Region   // by cost a month, the dearest first
-	Total   Sum        // of all regions
-	Options []Option   // of all volumes together: see Option.Scope
-	Best    int        // index of the best of Options; -1: to keep everything
-	Unknown []string   // what no price is known for, sorted; each one phrase, as "S3 GLACIER in eu-west-2"
-	Notes   []string   // what a person should know of the figures, each one phrase
+	Currency Currency   // of all amounts
+	Rates    []Rate     // prices that were used, sorted by region and item, each with its source and date
+	Ratio    Ratio      // of compression, that archives are taken to have
+	Source   ReadSource // how snapshots would be read
+
+	HourlyRate Money // of the instance that moves them; 0: not counted
+	Throughput int64 // bytes a second that it moves; 0: as fast as a temporary volume is taken to be read
+
+	Payback int      // months within which a move is to pay back; 0: no limit
+	Overlap int      // days for which both the snapshot and its archive are paid for
+	Period  Period   // of the bills; zero without a bill
+	Regions []Region // by cost a month, the dearest first
+	Total   Sum      // of all regions
+	Options []Option // of all volumes together: see Option.Scope
+
+	Deletable Deletion // of all volumes
+	Best      int      // index of the best of Options, which move all to one class; -1: to keep everything
+	Unknown   []string // what no price is known for, sorted; each one phrase, as "S3 GLACIER in eu-west-2"
+	NoPrices  []NoPrices
+	// Unreckoned are snapshots of which it is not known what moving them saves, the
+	// dearest first.
+	Unreckoned []Unreckoned
+	// OwnClasses is what the best option of each volume saves a month, each in its own class.
+	OwnClasses MoneyRange
+	Notes      []string // what a person should know of the figures, each one phrase
 }
 
 // Period is what bills tell of.
@@ -39,15 +52,30 @@ type Rate struct {
 	Dated  string // the day it is of, as 2026-11-23; empty where the source does not say
 }
 
+// NoPrices is what no price is known for in a region, in short: a class where it is
+// a request that is missing.
+type NoPrices struct {
+	Region string
+	Of     []string // "S3 GLACIER", "gp3 volumes", …, sorted
+}
+
+// Unreckoned are snapshots of which it is not known what moving them saves.
+type Unreckoned struct {
+	Why string // one phrase, with what helps
+	Sum Sum
+}
+
 // Sum is what snapshots cost together.
 type Sum struct {
 	Snapshots int        // that are billed; Gone ones are not among them
+	Unpriced  int        // of those: with bytes of which no price is known; Monthly leaves them out
 	Gone      int        // deleted since the bill began
 	Standard  Range      // bytes billed in the standard tier
 	Archive   int64      // bytes billed in the archive tier
 	Monthly   MoneyRange // of both tiers, at the prices of Rates
 	Billed    Money      // unblended, in the whole of the bill, gone ones among them
-	Net       Money      // the same after credits and refunds
+	Blended   Money      // the same at blended rates, as Billed where the bill has none
+	Net       Money      // Billed after credits and refunds
 }
 
 // Region is one region, with the volumes of all accounts.
@@ -89,6 +117,9 @@ type Volume struct {
 	Options                    []Option   // those with a price; empty where Why says so
 	Best                       int        // index of the best of Options; -1: keep them
 	Why                        string     // one phrase: why there are no options
+	Unknown                    string     // why it is not known what moving them saves, and what helps; empty where Why is not for want of knowledge
+	Unpriced                   []Class    // of which a price is missing, so that no option is of them
+	Deletable                  Deletion
 }
 
 // Change is how much of the volume changes from one snapshot to the next.
@@ -103,8 +134,9 @@ type Snapshot struct {
 	Standard Range      // bytes billed in the standard tier; not exact where no bill told of it
 	Full     Range      // bytes of all blocks: what a full copy holds before compression
 	Percent  float64    // Standard of the size of the volume; 0 where that is not known
-	Monthly  MoneyRange // of both tiers
-	Movable  bool       // it is neither gone nor held
+	Monthly  MoneyRange // of both tiers; zero if Unpriced
+	Unpriced bool       // it has bytes of which no price is known
+	Movable  bool       // EC2 told of it, and it is neither gone nor held, and has not been moved
 }
 
 // Range is a number of bytes that may not be known exactly: Low ≤ Estimate ≤
@@ -154,6 +186,7 @@ type Option struct {
 	Scope     Scope
 	Snapshots int // that are moved: the oldest of those that can be
 	Volumes   int // of which they are: 1 in the options of a volume
+	Unpriced  int // that stay, and of which no price is known: Now, After and First leave them out
 	Freed     Range
 	Stored    Range      // bytes in the class, after compression
 	Now       MoneyRange // a month, of all snapshots of the volume

@@ -15,18 +15,25 @@ func (a *analysis) snapshot(s Snapshot, size int64) Snapshot {
 	if size > 0 {
 		s.Percent = percent(s.Standard.Estimate, size)
 	}
-	s.Monthly = a.money(a.rate(s.account()), s.Standard)
+	rate, _ := a.rate(s.account(), snapshotItem)
+	s.Monthly, s.Unpriced = a.money(rate, s.Standard), rate == 0 && s.Standard.High > 0
 	if s.Archive > 0 {
-		p, _ := a.price(item{s.Region, archiveItem})
-		s.Monthly = s.Monthly.plus(a.money(p, exactly(s.Archive)))
+		p, _ := a.rate(s.account(), archiveItem)
+		s.Monthly, s.Unpriced = s.Monthly.plus(a.money(p, exactly(s.Archive))), s.Unpriced || p == 0
+	}
+	if s.Unpriced {
+		s.Monthly = MoneyRange{}
 	}
 	return s
 }
 
 func (s Snapshot) sum() Sum {
-	sum := Sum{Snapshots: 1, Standard: s.Standard, Archive: s.Archive, Monthly: s.Monthly, Billed: s.Cost, Net: s.NetCost}
+	sum := Sum{Snapshots: 1, Standard: s.Standard, Archive: s.Archive, Monthly: s.Monthly, Billed: s.Cost, Blended: s.Blended, Net: s.NetCost}
+	if s.Unpriced {
+		sum.Unpriced = 1
+	}
 	if s.Gone {
-		sum = Sum{Gone: 1, Billed: s.Cost, Net: s.NetCost}
+		sum = Sum{Gone: 1, Billed: s.Cost, Blended: s.Blended, Net: s.NetCost}
 	}
 	return sum
 }
@@ -34,11 +41,13 @@ func (s Snapshot) sum() Sum {
 func (s Sum) plus(o Sum) Sum {
 	return Sum{
 		Snapshots: s.Snapshots + o.Snapshots,
+		Unpriced:  s.Unpriced + o.Unpriced,
 		Gone:      s.Gone + o.Gone,
 		Standard:  s.Standard.plus(o.Standard),
 		Archive:   add(s.Archive, o.Archive),
 		Monthly:   s.Monthly.plus(o.Monthly),
 		Billed:    s.Billed.Plus(o.Billed),
+		Blended:   s.Blended.Plus(o.Blended),
 		Net:       s.Net.Plus(o.Net),
 	}
 }
@@ -85,36 +94,37 @@ func (r MoneyRange) minus(o MoneyRange) MoneyRange {
 
 // notes say what is to be known of the figures.
 func notes(r Report) []string {
-	var average, unbilled, shared, unknown int
+	var average, unbilled, less, moved int
 	for _, region := range r.Regions {
 		for _, v := range region.Volumes {
 			for i, s := range v.Snapshots {
+				if s.moved() && s.inChain() && len(v.Options) > 0 {
+					moved++
+				}
 				switch {
 				case s.Gone:
-				case v.ID == "":
-					unknown++
 				case s.Average:
 					average++
-				case !s.InBill && !s.archived() && !s.Standard.Exact():
+				case v.ID != "" && !s.InBill && !s.archived() && !s.Standard.Exact():
 					unbilled++
-				case i == 0 && s.InBill && s.FullSize > 0 && s.Standard.Exact() && s.Standard.High < s.FullSize && s.inChain():
-					shared++
+				case v.ID != "" && i == 0 && s.InBill && s.FullSize > 0 && s.Standard.Exact() && s.Standard.High < s.FullSize && s.inChain():
+					less++
 				}
 			}
 		}
 	}
 	var notes []string
 	for _, n := range []struct {
-		count int
-		text  string
+		count      int
+		what, text string
 	}{
-		{unknown, "of no known volume, so that what deleting them does to others is not known: %d of the snapshots"},
-		{average, "averages, since the bill has lines of more than a day: the sizes of %d of the snapshots"},
-		{unbilled, "in no bill, and taken to be billed for what they grew by at the least: %d of the snapshots"},
-		{shared, "made from snapshots of other volumes, with which they share blocks that are billed there: %d of the volumes"},
+		{average, "snapshot", "sizes that are averages, since the bill has lines of more than a day: of %s"},
+		{unbilled, "snapshot", "in no bill, and taken to be billed for what they grew by at the least: %s"},
+		{moved, "snapshot", "moved already and not deleted, so that moving others of their volumes may save more once they are: %s"},
+		{less, "volume", "whose oldest snapshot is billed for less than it holds, the rest being billed to others or not in the bill: %s"},
 	} {
 		if n.count > 0 {
-			notes = append(notes, fmt.Sprintf(n.text, n.count))
+			notes = append(notes, fmt.Sprintf(n.text, count(n.count, n.what)))
 		}
 	}
 	return slices.Clip(notes)

@@ -26,7 +26,7 @@ const (
 )
 
 type price struct {
-	usd    Money
+	amount Money // in the RegionCurrency of its region
 	unit   unit
 	source string
 	dated  string // the day it is of
@@ -35,7 +35,8 @@ type price struct {
 // item is one thing in one region that may have a price.
 type item struct{ region, name string }
 
-// Table is a list of prices. It is safe for concurrent use.
+// Table is a list of prices, those of a region in its RegionCurrency. It is safe
+// for concurrent use.
 type Table struct{ prices map[item]price }
 
 // Builtin returns the table that the program carries.
@@ -57,7 +58,7 @@ func parseTable(text string) (*Table, error) {
 	t := &Table{prices: make(map[item]price, len(rows))}
 	for _, row := range rows {
 		key := item{row[0], row[1]}
-		usd, err := ParseMoney(row[3])
+		amount, err := ParseMoney(row[3])
 		if err != nil {
 			return nil, fmt.Errorf("price of %s in %s: %w", key.name, key.region, err)
 		}
@@ -67,7 +68,7 @@ func parseTable(text string) (*Table, error) {
 		if want := unitOf(key.name); unit(row[2]) != want {
 			return nil, fmt.Errorf("price of %s in %s: per %s, not per %s", key.name, key.region, row[2], want)
 		}
-		t.prices[key] = price{usd, unit(row[2]), row[4], Dated}
+		t.prices[key] = price{amount, unit(row[2]), row[4], Dated}
 	}
 	return t, nil
 }

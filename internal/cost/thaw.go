@@ -9,5 +9,5 @@ func (t *Table) Thaw(region, class string, bytes int64) (Money, bool) {
 		return 0, false
 	}
 	p, ok := t.prices[item{region, "s3:" + class + "-retrieval"}]
-	return p.usd.share(big.NewInt(1<<30), bytes), ok
+	return p.amount.share(big.NewInt(1<<30), bytes), ok
 }

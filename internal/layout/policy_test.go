@@ -63,6 +63,17 @@ func TestPredecessorsPolicy(t *testing.T) {
 	}
 }
 
+// Who may read alone can have all that analyze tells.
+func TestAnalyzePolicy(t *testing.T) {
+	for _, action := range actions(t, "iam-policy-analyze.json") {
+		if !readsAlone.MatchString(action) {
+			t.Errorf("docs/iam-policy-analyze.json allows %s", action)
+		}
+	}
+}
+
+var readsAlone = regexp.MustCompile(`^(ec2:Describe|s3:Get|s3:List)`)
+
 // docs/iam.md says of each right in the policy what it is for; what it calls
 // needed, the predecessor's policy has.
 func TestRightsOfTheDocs(t *testing.T) {

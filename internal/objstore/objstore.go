@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"time"
 )
 
@@ -22,6 +23,11 @@ type Store interface {
 	Open(ctx context.Context, key string, r Range) (io.ReadCloser, error)
 	// Stat tells of an object without reading it.
 	Stat(ctx context.Context, key string) (Info, error)
+	// List yields the objects whose keys begin with prefix, by key. Of their Info
+	// there is what a list tells: Key, Size, ETag, StorageClass and Modified; a thaw
+	// is not in it. It ends after the first error, which is ErrForbidden where the
+	// right is missing: it is one of its own.
+	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 }
 
 // Range is what Open reads. The zero value is the whole object, whichever is there.

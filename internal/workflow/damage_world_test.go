@@ -201,7 +201,7 @@ func (b bodies) Stat(ctx context.Context, key string) (objstore.Info, error) {
 
 // putObject stores data with the metadata of info; over is the ETag of what it replaces.
 func putObject(ctx context.Context, s objstore.Store, key string, data []byte, info objstore.Info, over string) (objstore.Info, error) {
-	w, err := s.Create(ctx, key, objstore.CreateOptions{Metadata: maps.Clone(info.Metadata), Streams: 1, IfMatch: over, SizeBound: int64(len(data))})
+	w, err := s.Create(ctx, key, objstore.CreateOptions{Metadata: maps.Clone(info.Metadata), Streams: 1, IfMatch: over, SizeBound: int64(len(data)), StorageClass: info.StorageClass})
 	if err != nil {
 		return objstore.Info{}, err
 	}

@@ -35,6 +35,7 @@ type disk struct {
 
 	geometry *layout.Geometry // of the table, as the record will have it
 	proves   bool             // nothing is archived: it is compared with what was
+	theirs   bool             // by the predecessor, who mounted as mount(8) does
 
 	raws    []*part // ascending
 	trees   []*tree

@@ -110,7 +110,7 @@ func (j *job) run(ctx context.Context) error {
 	// What the storing took, tens of megabytes in large pieces, is not needed any more;
 	// without a word the heap would grow by as much again before it is given back.
 	debug.FreeOSMemory()
-	return j.validate(ctx)
+	return j.validate(ctx, j.m.shelves().find)
 }
 
 // complete writes the tag's new value.

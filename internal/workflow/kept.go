@@ -119,6 +119,43 @@ func (k *KeptVolume) Done() error { return k.entry.Done() }
 // have it.
 func (k *KeptVolume) Close() error { return k.file.Close() }
 
+// Kept are the snapshots of which a volume stands that a run of this host, which is no
+// more, was to keep. EC2 is asked only where a state file tells of such a volume.
+func (s *Sweeper) Kept(ctx context.Context, tag string) (map[snapshot.ID]bool, error) {
+	runs, err := s.Dead()
+	if err != nil {
+		return nil, err
+	}
+	by := map[snapshot.VolumeID]catalog.Identity{}
+	for _, run := range runs {
+		for _, e := range run.Left {
+			if e.Kind == runstate.KindVolume && e.Fields["kept"] != "" && e.Fields["tag"] == tag && e.Fields["region"] == s.Region {
+				by[snapshot.VolumeID(e.Fields["volume"])] = catalog.Identity{Host: run.Header.Host, Boot: run.Header.Boot, Run: run.Header.Run}
+			}
+		}
+	}
+	if len(by) == 0 {
+		return nil, nil
+	}
+	found, err := s.Volumes.Find(ctx, VolumeQuery{Tag: tag})
+	if err != nil {
+		return nil, err
+	}
+	kept := map[snapshot.ID]bool{}
+	for _, v := range found {
+		if run, known := by[v.ID]; known && v.Instance == "" && v.keptBy(run) {
+			kept[v.Snapshot] = true
+		}
+	}
+	return kept, nil
+}
+
+// keptBy tells whether it is that run's still, and to be kept.
+func (v LeftVolume) keptBy(run catalog.Identity) bool {
+	o, err := catalog.ParseOwner(v.Owner)
+	return v.Value == VolumeKept && err == nil && o.Identity == run
+}
+
 // keptVolume: while it is there, and that run's, it is a person's or a later run's
 // business.
 func (w *sweep) keptVolume(ctx context.Context, e runstate.Entry) (Fate, error) {
@@ -134,8 +171,7 @@ func (w *sweep) keptVolume(ctx context.Context, e runstate.Entry) (Fate, error) 
 		return Left, err
 	}
 	for _, v := range found {
-		o, err := catalog.ParseOwner(v.Owner)
-		if v.ID == id && v.Value == VolumeKept && err == nil && o.Identity == w.owner() {
+		if v.ID == id && v.keptBy(w.owner()) {
 			return Found, nil
 		}
 	}

@@ -56,6 +56,46 @@ func TestSweepOfKeptVolumes(t *testing.T) {
 	}
 }
 
+// Of which snapshots a volume was kept: what a state file of this host tells, as far as
+// EC2 has it still.
+func TestKeptOfSnapshots(t *testing.T) {
+	other := catalog.Identity{Host: "i-2", Boot: "boot", Run: "other"}
+	for name, c := range map[string]struct {
+		owner    catalog.Identity // of the volume; zero: the dead run
+		value    string           // "": there is no volume
+		field    string           // more of the entry
+		instance string
+		want     bool
+	}{
+		"there":                 {value: workflow.VolumeKept, want: true},
+		"gone":                  {},
+		"another's":             {value: workflow.VolumeKept, owner: other},
+		"serves again":          {value: workflow.VolumeInProgress},
+		"another tag":           {value: workflow.VolumeKept, field: "tag=other"},
+		"another region":        {value: workflow.VolumeKept, field: "region=eu-west-1"},
+		"not to be kept":        {value: workflow.VolumeKept, field: "kept="},
+		"with another instance": {value: workflow.VolumeKept, instance: "i-3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRemains(t)
+			if c.owner == (catalog.Identity{}) {
+				c.owner = r.dead
+			}
+			if c.value != "" {
+				r.volume("vol-1", c.owner, c.value)
+				v := r.volumes.there["vol-1"]
+				v.Instance = c.instance
+				r.volumes.there["vol-1"] = v
+			}
+			r.left([]string{"volume", "volume=vol-1", "kept=/dev/none", c.field})
+			kept, err := r.sweeper().Kept(t.Context(), tag)
+			if err != nil || kept[first] != c.want {
+				t.Errorf("%v, %v, want %v", kept, err, c.want)
+			}
+		})
+	}
+}
+
 func TestTakeKept(t *testing.T) {
 	r := newRemains(t)
 	self := catalog.Identity{Host: r.dead.Host, Boot: r.dead.Boot, Run: "later"}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -70,6 +69,14 @@ func (p Prefer) codings() []coding {
 // find looks for the archives of a snapshot: ours by its record, else the
 // predecessor's by their keys.
 func (l shelves) find(ctx context.Context, s snapshot.Snapshot) (*shelf, error) {
+	if sh, err := l.recorded(ctx, s); sh != nil || err != nil {
+		return sh, err
+	}
+	return l.predecessors(ctx, s)
+}
+
+// recorded are our archives of a snapshot; nil where no record tells of any.
+func (l shelves) recorded(ctx context.Context, s snapshot.Snapshot) (*shelf, error) {
 	var found *shelf
 	var also []string
 	for _, c := range l.prefer.codings() {
@@ -86,9 +93,6 @@ func (l shelves) find(ctx context.Context, s snapshot.Snapshot) (*shelf, error) 
 				return nil, err
 			}
 		}
-	}
-	if found == nil {
-		return l.predecessors(ctx, s)
 	}
 	if len(also) > 0 {
 		found.notes = append(found.notes, "the snapshot has other archives too, which are not looked at: "+strings.Join(also, ", "))
@@ -209,20 +213,10 @@ func surelyMissing(err error) bool {
 }
 
 // readRecord returns a record's bytes.
-func readRecord(ctx context.Context, store objstore.Store, bucket, key string) (_ []byte, err error) {
-	fail := func(err error) error { return fmt.Errorf("read s3://%s/%s: %w", bucket, key, err) }
-	r, err := store.Open(ctx, key, objstore.Range{})
+func readRecord(ctx context.Context, store objstore.Store, bucket, key string) ([]byte, error) {
+	body, err := objstore.ReadAll(ctx, store, key, layout.MaxRecord)
 	if err != nil {
-		return nil, fail(err)
-	}
-	defer func() {
-		if cerr := r.Close(); cerr != nil && err == nil {
-			err = fail(cerr)
-		}
-	}()
-	body, err := io.ReadAll(io.LimitReader(r, layout.MaxRecord+1))
-	if err != nil {
-		return nil, fail(err)
+		return nil, fmt.Errorf("read s3://%s/%s: %w", bucket, key, err)
 	}
 	return body, nil
 }

@@ -59,6 +59,9 @@ type Migrator struct {
 
 	// Prefer says which archives a validation looks at, of several.
 	Prefer Prefer
+	// Kept tells of which snapshots a volume was kept that a validation may read
+	// instead of a new one; nil: of none.
+	Kept func(context.Context) (map[snapshot.ID]bool, error)
 
 	// CheckVolume says, without asking anybody, whether a volume of VolumeType
 	// can be made from a snapshot.
@@ -89,11 +92,16 @@ type Subject struct {
 type task struct {
 	from, to, done string // values of the tag: before, meanwhile, and after it went well
 	usable         func(snapshot.Snapshot) error
+	cost           func(context.Context, snapshot.Snapshot) (cost.Estimate, error)
+	check          func(context.Context, snapshot.Snapshot) error // what would refuse it, before it is claimed; may be nil
 	run            func(*job, context.Context) error
 }
 
 func (m *Migrator) migration() task {
-	t := task{from: catalog.Migrate, to: catalog.Migrating, done: catalog.Migrated, usable: m.usable, run: (*job).run}
+	t := task{
+		from: catalog.Migrate, to: catalog.Migrating, done: catalog.Migrated, usable: m.usable, run: (*job).run,
+		cost: func(_ context.Context, s snapshot.Snapshot) (cost.Estimate, error) { return m.estimate(s), nil },
+	}
 	if m.AndValidate {
 		t.done = catalog.Validated
 	}
@@ -217,7 +225,7 @@ func (b *batch) next(ctx context.Context) (snapshot.Snapshot, bool) {
 			continue
 		}
 		b.tried[s.ID] = true
-		if err := b.afford(s); err != nil {
+		if err := b.afford(ctx, s); err != nil {
 			b.stop(err)
 			return s, false
 		}
@@ -242,13 +250,14 @@ func (b *batch) stop(err error) {
 
 // afford adds the snapshot's cost to what this run spends. Snapshots that were
 // tagged after the start were not in the first estimate.
-func (b *batch) afford(s snapshot.Snapshot) error {
+func (b *batch) afford(ctx context.Context, s snapshot.Snapshot) error {
+	e, err := b.task.cost(ctx, s)
+	if err != nil {
+		return err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.task.from != catalog.Migrate {
-		return nil
-	}
-	b.running[s.ID] = b.m.estimate(s)
+	b.running[s.ID] = e
 	return b.m.checkCost(b.cost())
 }
 
@@ -325,6 +334,12 @@ func (m *Migrator) workOn(ctx context.Context, s snapshot.Snapshot, do task, req
 
 	if res.Err = do.usable(s); res.Err != nil {
 		return res
+	}
+	if do.check != nil {
+		progress.Stage("looking up")
+		if res.Err = do.check(ctx, s); res.Err != nil {
+			return res
+		}
 	}
 	progress.Stage("claiming")
 	held, err := m.State.Intend(runstate.KindClaim, map[string]string{

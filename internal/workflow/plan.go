@@ -24,14 +24,24 @@ type Pricing struct {
 // DryRun reports what Migrate would do, snapshot by snapshot, and touches
 // nothing. Its memory does not grow with the number of snapshots.
 func (m *Migrator) DryRun(ctx context.Context, sub Subject) (Summary, error) {
+	return m.dryRun(ctx, sub, catalog.Migrate, func(s snapshot.Snapshot) PlanItem {
+		return PlanItem{
+			Snapshot: s, Keys: []string{m.name(s, m.kind(), layout.Whole).ArchiveKey()}, Trees: m.Trees, Bound: m.imageBound(s, s.Size),
+			Cost: m.estimate(s), Problem: m.usable(s),
+		}
+	})
+}
+
+// dryRun reports what plan says of each snapshot whose tag has the value.
+func (m *Migrator) dryRun(ctx context.Context, sub Subject, value string, plan func(snapshot.Snapshot) PlanItem) (Summary, error) {
 	var sum Summary
-	for s, err := range m.Catalog.Snapshots(ctx, m.filter(sub, catalog.Migrate)) {
+	for s, err := range m.Catalog.Snapshots(ctx, m.filter(sub, value)) {
 		if err != nil {
 			return sum, fmt.Errorf("list snapshots: %w", err)
 		}
-		item := PlanItem{
-			Snapshot: s, Key: m.name(s, m.kind(), layout.Whole).ArchiveKey(), Trees: m.Trees, Bound: m.imageBound(s, s.Size),
-			Cost: m.estimate(s), Problem: m.usable(s),
+		item := plan(s)
+		if ctx.Err() != nil {
+			return sum, context.Cause(ctx)
 		}
 		m.Report.Plan(item)
 		if item.Problem != nil {
@@ -46,13 +56,13 @@ func (m *Migrator) DryRun(ctx context.Context, sub Subject) (Summary, error) {
 		}
 	}
 	if sum.Planned+sum.Failed == 0 {
-		return sum, m.nothing(catalog.Migrate)
+		return sum, m.nothing(value)
 	}
 	if err := m.checkCost(sum.Cost); err != nil {
 		return sum, err
 	}
 	if sum.Planned == 0 {
-		return sum, errors.New("none of these snapshots can be migrated")
+		return sum, errors.New("nothing can be done with any of these snapshots")
 	}
 	return sum, nil
 }
@@ -104,7 +114,7 @@ func (m *Migrator) estimate(s snapshot.Snapshot) cost.Estimate {
 	job := cost.MigrationJob{
 		Region: m.Pricing.Region, BucketRegion: m.Pricing.BucketRegion,
 		Size: s.Size, FullSize: s.FullSize, VolumeType: m.VolumeType,
-		StorageClass: m.Upload.StorageClass, Stored: bound, Tags: int64(len(tags)),
+		StorageClass: m.Upload.StorageClass, Stored: bound, Tags: int64(len(tags)), Validate: m.AndValidate,
 	}
 	if m.Trees {
 		job.Archives = treeArchives

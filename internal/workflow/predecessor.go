@@ -37,7 +37,7 @@ func (t trace) run() string { return t.info.Metadata[layout.MetaRun] }
 // predecessors are the archives that the predecessor has left of a snapshot.
 func (l shelves) predecessors(ctx context.Context, s snapshot.Snapshot) (*shelf, error) {
 	found, err := l.listed(ctx, s)
-	if errors.Is(err, objstore.ErrForbidden) || errors.Is(err, errNoList) {
+	if errors.Is(err, objstore.ErrForbidden) {
 		found, err = l.probed(ctx, s)
 	}
 	if err != nil {
@@ -90,17 +90,10 @@ func (l shelves) stand(sh *shelf, set []trace) {
 	slices.SortFunc(sh.archives, func(a, b archived) int { return int(a.part) - int(b.part) })
 }
 
-// errNoList: the store cannot be listed at all.
-var errNoList = errors.New("the store has no list")
-
 // listed finds the objects in the list of the volume's.
 func (l shelves) listed(ctx context.Context, s snapshot.Snapshot) ([]trace, error) {
-	lister, ok := l.store.(objstore.Lister)
-	if !ok {
-		return nil, errNoList
-	}
 	var keys []string
-	for info, err := range lister.List(ctx, string(s.VolumeID)+"/") {
+	for info, err := range l.store.List(ctx, string(s.VolumeID)+"/") {
 		if err != nil {
 			return nil, fmt.Errorf("list s3://%s/%s/: %w", l.bucket, s.VolumeID, err)
 		}
@@ -204,6 +197,9 @@ func (l shelves) there(ctx context.Context, s snapshot.Snapshot, keys []string) 
 	return found, nil
 }
 
+// nothingError is that of a snapshot without archives that could be read.
+type nothingError struct{ error }
+
 // nothing is the error of a snapshot without archives, or with some that a run of
 // ours did not finish.
 func (l shelves) nothing(ctx context.Context, s snapshot.Snapshot) error {
@@ -218,7 +214,7 @@ func (l shelves) nothing(ctx context.Context, s snapshot.Snapshot) error {
 				return fmt.Errorf("look for s3://%s/%s: %w", l.bucket, n.ArchiveKey(), err)
 			}
 			if run := info.Metadata[layout.MetaRun]; err == nil && run != "" {
-				return hint.Wrap(fmt.Errorf("s3://%s/%s was left unfinished by run %s: the snapshot has no record", l.bucket, n.ArchiveKey(), run),
+				return hint.Wrap(nothingError{fmt.Errorf("s3://%s/%s was left unfinished by run %s: the snapshot has no record", l.bucket, n.ArchiveKey(), run)},
 					"migrate the snapshot again, which completes or replaces it")
 			}
 		}
@@ -227,7 +223,7 @@ func (l shelves) nothing(ctx context.Context, s snapshot.Snapshot) error {
 	record = strings.Replace(record, ".image.", ".(image|files).", 1)
 	old := layout.PredecessorKey{Volume: s.VolumeID, Snapshot: s.ID, Start: s.Start.UTC(), Description: s.Description, Kind: "(img|tar)", Codec: "CODEC"}.String()
 	stem := strings.TrimSuffix(old, ".(img|tar).CODEC")
-	return hint.Wrap(fmt.Errorf("no archive of %s is in s3://%s, or none that may be read; looked for %s and, in every time zone, %s[.PARTITION|.pPARTITION].(img|tar).CODEC[.gpg], with CODEC lz4 and zstd",
-		s.ID, l.bucket, strings.TrimSuffix(record, ".json")+"[.gpg].json", stem),
+	return hint.Wrap(nothingError{fmt.Errorf("no archive of %s is in s3://%s, or none that may be read; looked for %s and, in every time zone, %s[.PARTITION|.pPARTITION].(img|tar).CODEC[.gpg], with CODEC lz4 and zstd",
+		s.ID, l.bucket, strings.TrimSuffix(record, ".json")+"[.gpg].json", stem)},
 		"is it another bucket, or was the snapshot never migrated? s3:GetObject is needed, and with s3:ListBucket missing and forbidden objects can be told apart")
 }

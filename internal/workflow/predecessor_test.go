@@ -111,7 +111,8 @@ func TestNothingOfThePredecessor(t *testing.T) {
 		}
 		if u, ok := store.(*unlisted); ok {
 			t.Logf("%d HEADs where the bucket may not be listed", u.heads.Load())
-			if n := u.heads.Load(); n < 900 || n > 1200 {
+			// Once for the estimate, and once with the claim.
+			if n := u.heads.Load(); n < 2*900 || n > 2*1200 {
 				t.Errorf("%d HEADs", n)
 			}
 		}
@@ -390,15 +391,7 @@ func TestColdPredecessor(t *testing.T) {
 	w := oldWorld(t, image)
 	old := oldArchives(t, image, nil, "--zone", "-07:00")
 	for _, a := range old {
-		out, err := w.store.Create(t.Context(), a.key, objstore.CreateOptions{StorageClass: "DEEP_ARCHIVE", Metadata: a.metadata})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = out.Write(a.body)
-		if err == nil {
-			_, err = out.Commit(t.Context())
-		}
-		if err != nil {
+		if _, err := putObject(t.Context(), w.store, a.key, a.body, objstore.Info{StorageClass: "DEEP_ARCHIVE", Metadata: a.metadata}, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -193,6 +193,49 @@ func TestPredecessorsLargeHoles(t *testing.T) {
 	}
 }
 
+// The predecessor mounted as mount(8) does: of a btrfs whose default is not the top it
+// archived the default subvolume, and that is what its archive is compared with. Ours
+// hold the top.
+func TestPredecessorsDefaultSubvolume(t *testing.T) {
+	t.Parallel()
+	image, at := treetest.Subvolumes(t)
+	if out, err := exec.CommandContext(t.Context(), "btrfs", "subvolume", "set-default", filepath.Join(at, "@")).CombinedOutput(); err != nil {
+		t.Fatalf("btrfs subvolume set-default: %v: %s", err, out)
+	}
+	treetest.Unmount(t, at)
+	noLoops(t, image)
+	old := oldArchives(t, image, nil)
+	w := worldOf(t, image)
+	w.putOld(old...)
+	r := w.oldRun(w.store)
+	r.proven()
+	if got := r.report.finished[0].Entries; got != 4 { // the root, file, linked and later
+		t.Errorf("%d entries", got)
+	}
+
+	other := worldOf(t, changed(t, image, 0, func(at string) { // is mounted by default, too
+		path := filepath.Join(at, "later")
+		info, err := os.Stat(path)
+		if err == nil {
+			err = os.WriteFile(path, []byte("since the SNAPSHOT\n"), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		setTime(t, path, info.ModTime())
+	}))
+	other.putOld(old...)
+	r = other.oldRun(other.store)
+	if diff := gocmp.Diff([]string{"later: content"}, r.kinds()); diff != "" {
+		t.Errorf("differences (-want +got):\n%s", diff)
+	}
+
+	ours := worldOf(t, image).migrated(withTrees)
+	if r := ours.same(withTrees); r.report.finished[0].Entries != 14 {
+		t.Errorf("ours: %+v", r.report.finished[0])
+	}
+}
+
 // What such a tar held of a snapshot of a running system: mount points that are
 // empty, sockets that are left out, and what GNU tar's format says in its own way.
 func TestPredecessorsRunningSystem(t *testing.T) {

@@ -112,7 +112,7 @@ func (p *proof) noSuchPart(a archived) {
 
 // trees compares the tars.
 func (p *proof) trees(ctx context.Context) error {
-	d := &disk{j: p.j, vol: p.vol, table: p.table, proves: true}
+	d := &disk{j: p.j, vol: p.vol, table: p.table, proves: true, theirs: p.sh.record == nil}
 	of := map[*tree]archived{}
 	for _, a := range p.sh.archives {
 		if a.kind != layout.Tar {

@@ -47,9 +47,9 @@ type Task interface {
 // PlanItem says what a run would do with one snapshot.
 type PlanItem struct {
 	Snapshot snapshot.Snapshot
-	Key      string        // of the archive
+	Keys     []string      // of the archive that is to be stored, or of those that are to be read back
 	Trees    bool          // there will be an archive like it for each partition
-	Bound    int64         // bytes the archive will hardly exceed
+	Bound    int64         // bytes the archive will hardly exceed, or those that are to be read back have
 	Cost     cost.Estimate // one-time and a month
 	Problem  error         // why it cannot be done; nil where it can
 }

@@ -198,7 +198,7 @@ func (d *disk) mountOne(ctx context.Context, t *tree, keep bool) (err error) {
 	j, m := d.j, d.j.m
 	t.mount, err = filesystem.Open(ctx, filesystem.MountRequest{
 		Device: d.vol.Device(), Offset: t.of.Start, Size: t.of.Length,
-		Type: t.of.Content.Type, UUID: t.of.Content.UUID,
+		Type: t.of.Content.Type, UUID: t.of.Content.UUID, Default: d.theirs,
 		Folder: mountFolder(m.Mounts.Folder, j.s.ID, t.of.Number),
 		Plain:  m.Mounts.Plain || keep, Keep: keep, State: m.State,
 	})

@@ -15,10 +15,6 @@ import (
 
 // records are the keys of the snapshot records that are meant.
 func (w *verifying) records(ctx context.Context, sub VerifySubject) ([]string, error) {
-	lister, ok := w.Store.(objstore.Lister)
-	if !ok {
-		return nil, errNoList
-	}
 	left := map[snapshot.ID]bool{}
 	for _, id := range sub.IDs {
 		left[id] = true
@@ -26,7 +22,7 @@ func (w *verifying) records(ctx context.Context, sub VerifySubject) ([]string, e
 	meant := len(left)
 	var keys []string
 	recorded := map[snapshot.ID]bool{} // those of which there is anything
-	for info, err := range lister.List(ctx, layout.Manifests) {
+	for info, err := range w.Store.List(ctx, layout.Manifests) {
 		if errors.Is(err, objstore.ErrForbidden) {
 			return nil, hint.Wrap(fmt.Errorf("snapshots are found by the list of s3://%s/%s: %w", w.Bucket, layout.Manifests, err),
 				"allow s3:ListBucket, or name archives by their address, which needs s3:GetObject alone: snap-to-s3 verify s3://"+w.Bucket+"/KEY")

@@ -16,9 +16,9 @@ import (
 	awsebs "github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/snapshot"
-	"snap-to-s3/internal/workflow"
 )
 
 const (
@@ -46,7 +46,7 @@ type Lists struct {
 	requests atomic.Int64
 }
 
-var _ workflow.BlockLists = (*Lists)(nil)
+var _ analyze.BlockLists = (*Lists)(nil)
 
 // New returns the lists of the session's region.
 func New(c Config) *Lists {
@@ -64,7 +64,7 @@ func New(c Config) *Lists {
 // those that failed.
 func (l *Lists) Requests() int64 { return l.requests.Load() }
 
-// Blocks implements workflow.BlockLists.
+// Blocks implements analyze.BlockLists.
 func (l *Lists) Blocks(ctx context.Context, id snapshot.ID) iter.Seq2[int64, error] {
 	list := list[int64]{
 		doing: fmt.Sprintf("list blocks of %s in %s", id, l.region),
@@ -91,23 +91,23 @@ func (l *Lists) Blocks(ctx context.Context, id snapshot.ID) iter.Seq2[int64, err
 	return list.all(ctx)
 }
 
-// Changed implements workflow.BlockLists.
-func (l *Lists) Changed(ctx context.Context, first, second snapshot.ID) iter.Seq2[workflow.BlockChange, error] {
-	list := list[workflow.BlockChange]{
+// Changed implements analyze.BlockLists.
+func (l *Lists) Changed(ctx context.Context, first, second snapshot.ID) iter.Seq2[analyze.BlockChange, error] {
+	list := list[analyze.BlockChange]{
 		doing: fmt.Sprintf("list blocks that changed from %s to %s in %s", first, second, l.region),
-		index: func(c workflow.BlockChange) int64 { return c.Index },
+		index: func(c analyze.BlockChange) int64 { return c.Index },
 		wait:  l.changed.wait,
 	}
-	list.ask = func(ctx context.Context, w where) (page[workflow.BlockChange], error) {
+	list.ask = func(ctx context.Context, w where) (page[analyze.BlockChange], error) {
 		l.requests.Add(1)
 		out, err := l.client.ListChangedBlocks(ctx, &awsebs.ListChangedBlocksInput{
 			FirstSnapshotId: awssdk.String(string(first)), SecondSnapshotId: awssdk.String(string(second)),
 			MaxResults: awssdk.Int32(pageSize), NextToken: w.token, StartingBlockIndex: w.from,
 		})
 		if err != nil {
-			return page[workflow.BlockChange]{}, err
+			return page[analyze.BlockChange]{}, err
 		}
-		p := page[workflow.BlockChange]{next: awssdk.ToString(out.NextToken), blockSize: awssdk.ToInt32(out.BlockSize)}
+		p := page[analyze.BlockChange]{next: awssdk.ToString(out.NextToken), blockSize: awssdk.ToInt32(out.BlockSize)}
 		p.blocks, err = changes(out.ChangedBlocks)
 		return p, err
 	}
@@ -120,8 +120,8 @@ var (
 )
 
 // changes reads a page. A token stands for each snapshot that holds the block.
-func changes(listed []types.ChangedBlock) ([]workflow.BlockChange, error) {
-	all := make([]workflow.BlockChange, 0, len(listed))
+func changes(listed []types.ChangedBlock) ([]analyze.BlockChange, error) {
+	all := make([]analyze.BlockChange, 0, len(listed))
 	for _, b := range listed {
 		switch {
 		case b.BlockIndex == nil:
@@ -129,7 +129,7 @@ func changes(listed []types.ChangedBlock) ([]workflow.BlockChange, error) {
 		case b.FirstBlockToken == nil && b.SecondBlockToken == nil:
 			return nil, errNoToken
 		}
-		all = append(all, workflow.BlockChange{Index: int64(*b.BlockIndex), Gone: b.SecondBlockToken == nil})
+		all = append(all, analyze.BlockChange{Index: int64(*b.BlockIndex), Gone: b.SecondBlockToken == nil})
 	}
 	return all, nil
 }

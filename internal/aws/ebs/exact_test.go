@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/aws/ebs"
 	"snap-to-s3/internal/awssim"
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/snapshot"
-	"snap-to-s3/internal/workflow"
 )
 
 // Exact sizes through the real client, of disks that are written, written over
@@ -31,7 +31,7 @@ func TestExactSizes(t *testing.T) {
 			for v := range 4 {
 				all = append(all, w.history(r, snapshot.VolumeID(fmt.Sprintf("vol-0000000%d", v)), want)...)
 			}
-			e := workflow.Exact{Lists: w.Lists, Jobs: 2, Log: slog.New(slog.DiscardHandler)}
+			e := analyze.Exact{Lists: w.Lists, Jobs: 2, Log: slog.New(slog.DiscardHandler)}
 			got, err := e.Sizes(t.Context(), all)
 			if err != nil || len(got.Skipped) != 0 {
 				t.Fatalf("%+v, %v", got.Skipped, err)
@@ -98,7 +98,7 @@ func TestKeyDenied(t *testing.T) {
 	t.Cleanup(server.Close)
 	s := connect(t, []string{"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=x", "AWS_REGION=us-east-1"}, server.URL)
 	_, err := collect(ebs.New(ebs.Config{Session: s}).Blocks(t.Context(), "snap-00000001"))
-	if !errors.Is(err, workflow.ErrBlocksRefused) || !strings.Contains(err.Error(), "snap-00000001") {
+	if !errors.Is(err, analyze.ErrBlocksRefused) || !strings.Contains(err.Error(), "snap-00000001") {
 		t.Errorf("got %v", err)
 	}
 }

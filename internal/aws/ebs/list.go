@@ -11,9 +11,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 	"github.com/aws/smithy-go"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/hint"
-	"snap-to-s3/internal/workflow"
 )
 
 // maxEmpty is how many pages without a block may follow each other: a page may
@@ -106,7 +106,7 @@ func expired(err error) bool {
 type refusedError struct{ error }
 
 func (e *refusedError) Unwrap() error        { return e.error }
-func (e *refusedError) Is(target error) bool { return target == workflow.ErrBlocksRefused }
+func (e *refusedError) Is(target error) bool { return target == analyze.ErrBlocksRefused }
 
 func strange(doing string, err error) error {
 	return hint.Wrap(fmt.Errorf("%s: %w", doing, err), strangeList)

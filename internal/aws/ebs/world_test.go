@@ -14,11 +14,11 @@ import (
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/aws/ebs"
 	"snap-to-s3/internal/awssim"
 	"snap-to-s3/internal/snapshot"
-	"snap-to-s3/internal/workflow"
 )
 
 const block = 512 << 10
@@ -108,7 +108,7 @@ func (w *world) checkPair(first, second snapshot.ID) {
 		w.t.Errorf("blocks %v, %v", blocks, err)
 	}
 	changed, err := collect(w.Changed(w.t.Context(), first, second))
-	want := []workflow.BlockChange{{Index: 1}, {Index: 2}, {Index: 3}, {Index: 6}, {Index: 7}}
+	want := []analyze.BlockChange{{Index: 1}, {Index: 2}, {Index: 3}, {Index: 6}, {Index: 7}}
 	if err != nil || !slices.Equal(changed, want) {
 		w.t.Errorf("changed blocks %v, %v", changed, err)
 	}
@@ -263,17 +263,17 @@ func TestRefusals(t *testing.T) {
 		} else {
 			_, err = collect(w.Changed(t.Context(), c.first, c.id))
 		}
-		if !errors.Is(err, workflow.ErrBlocksRefused) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), string(c.id)+" in us-east-1") {
+		if !errors.Is(err, analyze.ErrBlocksRefused) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), string(c.id)+" in us-east-1") {
 			t.Errorf("%s: got %v", c.name, err)
 		}
 	}
 	w.sim.SetFault(awssim.Times(1, awssim.Action("ListSnapshotBlocks"), awssim.Fault{Before: &awssim.Error{Status: 402, Code: "ServiceQuotaExceededException"}}))
-	if _, err := collect(w.Blocks(t.Context(), good)); err == nil || errors.Is(err, workflow.ErrBlocksRefused) {
+	if _, err := collect(w.Blocks(t.Context(), good)); err == nil || errors.Is(err, analyze.ErrBlocksRefused) {
 		t.Errorf("over a quota: got %v", err)
 	}
 	w.sim.DenyActions([]string{"ebs:List*"})
 	_, err := collect(w.Blocks(t.Context(), good))
-	if err == nil || errors.Is(err, workflow.ErrBlocksRefused) || !strings.Contains(err.Error(), "access denied, ebs:ListSnapshotBlocks is needed") {
+	if err == nil || errors.Is(err, analyze.ErrBlocksRefused) || !strings.Contains(err.Error(), "access denied, ebs:ListSnapshotBlocks is needed") {
 		t.Errorf("denied: got %v", err)
 	}
 	_, err = collect(w.Changed(t.Context(), good, good))

@@ -9,25 +9,25 @@ import (
 	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/snapshot"
-	"snap-to-s3/internal/workflow"
 )
 
-var _ workflow.Estate = (*Catalog)(nil)
+var _ analyze.Estate = (*Catalog)(nil)
 
-// Owned implements workflow.Estate.
-func (c *Catalog) Owned(ctx context.Context) iter.Seq2[workflow.OwnedSnapshot, error] {
+// Owned implements analyze.Estate.
+func (c *Catalog) Owned(ctx context.Context) iter.Seq2[analyze.OwnedSnapshot, error] {
 	doing := "list the snapshots of " + c.region
 	in := &awsec2.DescribeSnapshotsInput{OwnerIds: []string{owner}, MaxResults: awssdk.Int32(pageSize)}
-	return func(yield func(workflow.OwnedSnapshot, error) bool) {
+	return func(yield func(analyze.OwnedSnapshot, error) bool) {
 		for page, err := range c.pages(ctx, in) {
 			if err != nil {
-				yield(workflow.OwnedSnapshot{}, explain(ctx, err, doing))
+				yield(analyze.OwnedSnapshot{}, explain(ctx, err, doing))
 				return
 			}
 			for _, s := range page {
 				got, err := convert(s)
-				if !yield(workflow.OwnedSnapshot{Snapshot: got, Account: awssdk.ToString(s.OwnerId)}, err) || err != nil {
+				if !yield(analyze.OwnedSnapshot{Snapshot: got, Account: awssdk.ToString(s.OwnerId)}, err) || err != nil {
 					return
 				}
 			}
@@ -35,23 +35,23 @@ func (c *Catalog) Owned(ctx context.Context) iter.Seq2[workflow.OwnedSnapshot, e
 	}
 }
 
-// Volumes implements workflow.Estate. Those that are being deleted are none.
-func (c *Catalog) Volumes(ctx context.Context) iter.Seq2[workflow.EBSVolume, error] {
+// Volumes implements analyze.Estate. Those that are being deleted are none.
+func (c *Catalog) Volumes(ctx context.Context) iter.Seq2[analyze.EBSVolume, error] {
 	doing := "list the volumes of " + c.region
-	return func(yield func(workflow.EBSVolume, error) bool) {
+	return func(yield func(analyze.EBSVolume, error) bool) {
 		pages := awsec2.NewDescribeVolumesPaginator(c.client, &awsec2.DescribeVolumesInput{MaxResults: awssdk.Int32(volumePage)},
 			func(o *awsec2.DescribeVolumesPaginatorOptions) { o.StopOnDuplicateToken = true })
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				yield(workflow.EBSVolume{}, explain(ctx, err, doing))
+				yield(analyze.EBSVolume{}, explain(ctx, err, doing))
 				return
 			}
 			for _, v := range page.Volumes {
 				if v.State == types.VolumeStateDeleting || v.State == types.VolumeStateDeleted {
 					continue
 				}
-				one := workflow.EBSVolume{
+				one := analyze.EBSVolume{
 					ID: snapshot.VolumeID(awssdk.ToString(v.VolumeId)), Size: int64(awssdk.ToInt32(v.Size)) << 30, Name: tagMap(v.Tags)["Name"],
 				}
 				if !yield(one, nil) {
@@ -66,7 +66,7 @@ func (c *Catalog) Volumes(ctx context.Context) iter.Seq2[workflow.EBSVolume, err
 // DescribeSnapshots, RestorableBy).
 const everybody = "all"
 
-// Shared implements workflow.Estate. EC2 tells of no other accounts than those it
+// Shared implements analyze.Estate. EC2 tells of no other accounts than those it
 // is asked for, but for one call for each snapshot.
 func (c *Catalog) Shared(ctx context.Context, with []string) (map[snapshot.ID]bool, error) {
 	shared := map[snapshot.ID]bool{}

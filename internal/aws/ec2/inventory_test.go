@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/aws/ec2"
 	"snap-to-s3/internal/awssim"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
-	"snap-to-s3/internal/workflow"
 )
 
 // All that an account has in a region comes, page by page, each thing once, and
@@ -81,13 +81,13 @@ func TestInventory(t *testing.T) {
 	}
 }
 
-func last(all func(func(workflow.OwnedSnapshot, error) bool)) (err error) {
+func last(all func(func(analyze.OwnedSnapshot, error) bool)) (err error) {
 	for _, err = range all {
 	}
 	return err
 }
 
-func lastOf(all func(func(workflow.EBSVolume, error) bool)) (err error) {
+func lastOf(all func(func(analyze.EBSVolume, error) bool)) (err error) {
 	for _, err = range all {
 	}
 	return err

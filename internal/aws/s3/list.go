@@ -15,9 +15,7 @@ import (
 	"snap-to-s3/internal/objstore"
 )
 
-var _ objstore.Lister = (*Store)(nil)
-
-// List implements objstore.Lister. It needs s3:ListBucket on the bucket.
+// List implements objstore.Store. It needs s3:ListBucket on the bucket.
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[objstore.Info, error] {
 	doing := fmt.Sprintf("list the objects of bucket %s under %q", s.bucket, prefix)
 	return func(yield func(objstore.Info, error) bool) {

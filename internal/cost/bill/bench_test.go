@@ -109,19 +109,30 @@ func BenchmarkEncodingCSV(b *testing.B) {
 }
 
 // BenchmarkMillionSnapshots reads a line of each of a million snapshots.
-func BenchmarkMillionSnapshots(b *testing.B) {
+func BenchmarkMillionSnapshots(b *testing.B) { benchmarkSnapshots(b, "2024-09") }
+
+// BenchmarkMillionSnapshotsTwice reads them in two months, a file each, of which is
+// remembered what each has.
+func BenchmarkMillionSnapshotsTwice(b *testing.B) { benchmarkSnapshots(b, "2024-09", "2024-10") }
+
+func benchmarkSnapshots(b *testing.B, months ...string) {
 	const snapshots = 1_000_000
 	for b.Loop() {
-		r, w := io.Pipe()
-		go func() {
-			out := bufio.NewWriter(w)
-			fmt.Fprintln(out, header)
-			for i := range snapshots {
-				fmt.Fprintln(out, strings.Replace(good, id, fmt.Sprintf("snap-0%016x", i), 1))
-			}
-			w.CloseWithError(out.Flush())
-		}()
-		u, err := bill.Read(b.Context(), []bill.Input{bill.Stream("a.csv", r)}, bill.Options{})
+		var inputs []bill.Input
+		for _, month := range months {
+			r, w := io.Pipe()
+			go func() {
+				out := bufio.NewWriter(w)
+				fmt.Fprintln(out, header)
+				line := strings.ReplaceAll(good, "2024-09", month)
+				for i := range snapshots {
+					fmt.Fprintln(out, strings.Replace(line, id, fmt.Sprintf("snap-0%016x", i), 1))
+				}
+				w.CloseWithError(out.Flush())
+			}()
+			inputs = append(inputs, bill.Stream(month+".csv", r))
+		}
+		u, err := bill.Read(b.Context(), inputs, bill.Options{})
 		if err != nil || len(u.Snapshots) != snapshots {
 			b.Fatalf("%d snapshots: %v", len(u.Snapshots), err)
 		}

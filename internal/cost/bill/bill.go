@@ -7,7 +7,9 @@
 package bill
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"snap-to-s3/internal/cost"
@@ -17,11 +19,31 @@ import (
 // Usage is what bills tell of snapshots, over all files read.
 type Usage struct {
 	From, To  time.Time  // days with lines of snapshots, in UTC: the first, and the day after the last; zero where there are none
-	Newest    time.Time  // the newest complete day
+	Newest    time.Time  // the newest complete day of any account in any region
+	Areas     []Area     // by account, region: those with lines of storage
 	Currency  string     // of all amounts: "USD", "CNY"; "" where there are no lines
 	Snapshots []Snapshot // by account, region, id, tier
 	Sources   []Source   // the files, in the order read
 	Notes     []string   // what was left out or taken for something, and why: for a person
+}
+
+// Area is one account in one region: bills become complete by account.
+type Area struct {
+	Partition, Account, Region string
+	Newest                     time.Time // the newest complete day
+}
+
+// NewestOf is the newest complete day of an account in a region; where the bill
+// has nothing of it there, that of the whole bill; zero in a bill without lines
+// of snapshots.
+func (u Usage) NewestOf(account, region string) time.Time {
+	at, ok := slices.BinarySearchFunc(u.Areas, Area{Account: account, Region: region}, func(a, b Area) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region))
+	})
+	if !ok {
+		return u.Newest
+	}
+	return u.Areas[at].Newest
 }
 
 // Tier is where a snapshot's blocks are stored.
@@ -54,14 +76,19 @@ type Snapshot struct {
 	// changed.
 	Average           bool
 	FirstDay, LastDay time.Time // with lines
-	// Gone says that it has no line on the newest complete day of its region: it
-	// is taken for deleted.
+	// Gone says that it has no line on the newest complete day of its account and
+	// region, or later: it is taken for deleted.
 	Gone bool
 	// Cost is the sum of the lines of usage, unblended, corrections included: what
 	// Cost Explorer shows for the charge type "Usage". NetCost has credits,
 	// refunds, discounts and fees besides; tax is in neither.
 	Cost, NetCost cost.Money
-	Rate          cost.Money // unblended, a GiB-month, of its newest line; 0 where no line has one
+	// BlendedCost is as Cost, blended: at the average rate of all accounts of the
+	// payer. It is Cost where a report has none, as FOCUS.
+	BlendedCost cost.Money
+	// Rate is what a GiB-month costs, unblended, by its newest lines: what they say,
+	// or their cost by their amount; 0 where they cost nothing.
+	Rate cost.Money
 }
 
 // Source is one file that was read.
@@ -81,9 +108,10 @@ type Options struct {
 
 // Read reads bills. The inputs may be files of one report or of several months,
 // manifests, folders, or standard input; a folder or manifest stands for the
-// newest assembly of each of its billing periods. Lines that two assemblies have
-// in common count once. An error names the file, line and column, and carries a
-// hint; there is no partial result.
+// newest assembly of each of its billing periods. Files that tell of the same
+// storage, and are not of one manifest, are refused: they are two deliveries of a
+// month. An error names the file, line and column, and carries a hint; there is no
+// partial result.
 func Read(ctx context.Context, inputs []Input, o Options) (Usage, error) {
 	parts, notes, err := expand(ctx, inputs)
 	if err != nil {

@@ -194,54 +194,6 @@ func TestMonths(t *testing.T) {
 	}
 }
 
-// The same lines twice: as two assemblies, in any form.
-func TestTwice(t *testing.T) {
-	t.Parallel()
-	a := truthOf(billtest.New(5, day(2024, 4, 1), 1))
-	for _, f := range billtest.Formats() {
-		t.Run(f.String(), func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			var inputs []bill.Input
-			for _, name := range []string{"old", "new"} {
-				path := filepath.Join(dir, name+endings(f)[0])
-				if err := a.WriteFile(path, f, a.Lines(billtest.Daily)); err != nil {
-					t.Fatal(err)
-				}
-				inputs = append(inputs, open(t, path))
-			}
-			u := read(t, inputs...)
-			check(t, u, a, billtest.Daily)
-			if !strings.Contains(strings.Join(u.Notes, "\n"), "in more than one assembly, and count once") {
-				t.Errorf("notes: %q", u.Notes)
-			}
-		})
-	}
-}
-
-// Two reports of one month that have no line in common.
-func TestTwoFormsOfOneMonth(t *testing.T) {
-	t.Parallel()
-	a := billtest.New(5, day(2024, 4, 1), 1)
-	dir := t.TempDir()
-	one, two, three := filepath.Join(dir, "one.csv"), filepath.Join(dir, "two.parquet"), filepath.Join(dir, "three.csv")
-	for path, f := range map[string]billtest.Format{one: billtest.LegacyCSV, two: billtest.FocusParquet, three: billtest.LegacyCSV} {
-		g := billtest.Daily
-		if path == three {
-			g = billtest.Hourly
-		}
-		if err := a.WriteFile(path, f, a.Lines(g)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, other := range []string{two, three} {
-		_, err := bill.Read(t.Context(), []bill.Input{open(t, one), open(t, other)}, bill.Options{})
-		if err == nil || !strings.Contains(err.Error(), "both bill 2024-04 of account 210987654321") {
-			t.Errorf("%s: %v", other, err)
-		}
-	}
-}
-
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -39,6 +39,8 @@ type columnReader struct {
 	packed     []byte
 	unpacked   []byte
 	header     format.PageHeader
+	lastIn     *values // where moved found a value, and its number there
+	lastAt     int
 }
 
 func newColumnReader(p *parquetFile, at leaf, chunk *format.ColumnChunk, rows int64) (*columnReader, error) {

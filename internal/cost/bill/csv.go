@@ -38,7 +38,8 @@ var (
 )
 
 // record is the next one, without its line end, and how many quotes it has; both
-// are good until the next call. Empty lines are passed over. io.EOF at the end.
+// are good until the next call. Empty lines are passed over. io.EOF at the end. With
+// an error about a record comes what there is of it.
 func (s *scanner) record() (rec []byte, quotes int, err error) {
 	for {
 		s.line = s.next
@@ -56,7 +57,7 @@ func (s *scanner) cut() ([]byte, int, error) {
 		i := bytes.IndexByte(s.buf[from:s.end], '\n')
 		if i < 0 {
 			if s.end-s.start > maxLine {
-				return nil, 0, errLongLine
+				return s.buf[s.start:s.end], 0, errLongLine
 			}
 			held := from - s.start
 			if err := s.fill(); err != nil {
@@ -79,7 +80,7 @@ func (s *scanner) cut() ([]byte, int, error) {
 		rec := s.buf[s.start : from-1]
 		s.start = from
 		if len(rec) > maxLine {
-			return nil, 0, errLongLine
+			return rec, 0, errLongLine
 		}
 		return bytes.TrimSuffix(rec, []byte("\r")), quotes, nil
 	}
@@ -94,7 +95,7 @@ func (s *scanner) rest(held, quotes int) ([]byte, int, error) {
 	case len(rec) == 0:
 		return nil, 0, io.EOF
 	case quotes%2 != 0:
-		return nil, 0, errQuote
+		return rec, 0, errQuote
 	}
 	return bytes.TrimSuffix(rec, []byte("\r")), quotes, nil
 }

@@ -19,10 +19,35 @@ func (c *csvReader) at(err error) error {
 		return hint.Wrap(where, "it was not downloaded whole: do that again, and compare its size with that in the bucket")
 	case errors.Is(err, errDamaged):
 		return hint.Wrap(where, "download it again, and compare its size with that in the bucket")
-	case errors.Is(err, errLongLine), errors.Is(err, errQuote):
-		return hint.Wrap(where, "no line of a bill is that long: is a quote missing, or is it another kind of file?")
 	}
 	return where
+}
+
+// cut is an error of cutting records: one about a record names the column that
+// it is too long at, or that its quote is open in.
+func (c *csvReader) cut(rec []byte, err error) error {
+	switch {
+	case errors.Is(err, errLongLine):
+		err = c.in(c.columnAt(rec[:maxLine]), fmt.Errorf("the line %w", err))
+	case errors.Is(err, errQuote):
+		err = c.in(c.columnAt(rec), err)
+	default:
+		return c.at(err)
+	}
+	return hint.Wrap(err, "no line of a bill is that long: is a quote missing, or is it another kind of file?")
+}
+
+// columnAt is the column that the end of rec is in, or the one that an error is in.
+func (c *csvReader) columnAt(rec []byte) int {
+	last := 0
+	column, err := c.split(rec, func(column int, _ []byte) bool {
+		last = column
+		return true
+	})
+	if err != nil {
+		return column
+	}
+	return last
 }
 
 // in names the file, line and column of an error.
@@ -55,15 +80,6 @@ func (c *csvReader) notUTF8(rec []byte) error {
 		}
 		bad += size
 	}
-	last := 0
-	// An error of split before the bad byte leaves the column it was found in.
-	column, err := c.split(rec[:bad], func(column int, _ []byte) bool {
-		last = column
-		return true
-	})
-	if err != nil {
-		last = column
-	}
-	err = c.in(last, fmt.Errorf("byte %d %w", bad+1, errNotUTF8))
+	err := c.in(c.columnAt(rec[:bad]), fmt.Errorf("byte %d %w", bad+1, errNotUTF8))
 	return hint.Wrap(err, "bills are UTF-8; a spreadsheet may have saved it otherwise: use the file as AWS wrote it")
 }

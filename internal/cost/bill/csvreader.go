@@ -20,7 +20,8 @@ type csvReader struct {
 	source  *Source
 	wanted  []field // by column
 	columns []int   // their columns, ascending
-	early   int     // how many of them tell whether a line is of a snapshot
+	start   field   // that tells when a line begins
+	early   int     // how many of them are looked at in lines of anything
 	row     row
 }
 
@@ -39,7 +40,7 @@ func (l *ledger) readCSV(name string, r io.Reader, src *Source, tell func(rows i
 			return nil
 		}
 		if err != nil {
-			return c.at(err)
+			return c.cut(rec, err)
 		}
 		if len(rec) == len(header) && bytes.Equal(rec, header) {
 			continue // files of one report, one after another
@@ -61,7 +62,7 @@ func (c *csvReader) header() ([]byte, error) {
 		return nil, hint.Wrap(fmt.Errorf("%s is empty", c.name), "was it downloaded whole? compare its size with that in the bucket")
 	}
 	if err != nil {
-		return nil, c.at(err)
+		return nil, c.cut(rec, err)
 	}
 	header := bytes.Clone(rec)
 	rec = bytes.TrimPrefix(rec, []byte("\xef\xbb\xbf"))
@@ -88,6 +89,9 @@ func (c *csvReader) header() ([]byte, error) {
 
 // plan sorts the wanted columns.
 func (c *csvReader) plan() {
+	if c.start = fieldStart; c.schema.column[fieldStart] < 0 {
+		c.start = fieldInterval
+	}
 	for f := range fields {
 		if c.schema.column[f] >= 0 {
 			c.wanted = append(c.wanted, f)
@@ -96,7 +100,8 @@ func (c *csvReader) plan() {
 	slices.SortFunc(c.wanted, func(a, b field) int { return c.schema.column[a] - c.schema.column[b] })
 	for i, f := range c.wanted {
 		c.columns = append(c.columns, c.schema.column[f])
-		if f == fieldUsageType || f == fieldLineType || f == fieldStart {
+		switch f {
+		case fieldUsageType, fieldLineType, fieldPayer, fieldAccount, c.start:
 			c.early = i + 1
 		}
 	}
@@ -116,8 +121,7 @@ func (c *csvReader) count(rec []byte, quotes int) error {
 	taken := c.take(rec, 0, 0, c.early)
 	s := storageOf(c.row[fieldUsageType])
 	if s == notSnapshot {
-		c.ledger.other(c.row[fieldStart], c.row[fieldLineType])
-		return nil
+		return c.other()
 	}
 	c.take(rec[taken:], c.columns[c.early-1], c.early, len(c.wanted))
 	return c.add(s)
@@ -158,10 +162,16 @@ func (c *csvReader) countQuoted(rec []byte) error {
 	}
 	s := storageOf(c.row[fieldUsageType])
 	if s == notSnapshot {
-		c.ledger.other(c.row[fieldStart], c.row[fieldLineType])
-		return nil
+		return c.other()
 	}
 	return c.add(s)
+}
+
+func (c *csvReader) other() error {
+	if err := c.ledger.other(&c.row, c.start); err != nil {
+		return c.at(err)
+	}
+	return nil
 }
 
 func (c *csvReader) add(s storage) error {

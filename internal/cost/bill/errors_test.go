@@ -43,7 +43,7 @@ func TestRefused(t *testing.T) {
 	broken[len(broken)-6] ^= 0x55 // of its checksum
 	for name, c := range map[string]struct{ text, want, hint string }{
 		"empty":          {"", "a.csv is empty", "downloaded whole"},
-		"header only":    {header + "\n", "a header, and no lines", "last month"},
+		"header only":    {header + "\n", "a header, and no lines: a.csv", "last month"},
 		"another CSV":    {"name,age\nx,1\n", `a.csv, line 1: its columns are not those of a bill from AWS: "name", "age"`, "FOCUS"},
 		"no resources":   {strings.Replace(header, "lineItem/ResourceId,", "", 1) + "\n", "this legacy CUR report has no column lineItem/ResourceId", "Include resource IDs"},
 		"no amount":      {strings.Replace(header, "lineItem/UsageAmount,", "", 1) + "\n", "has no column lineItem/UsageAmount", "query"},
@@ -57,16 +57,20 @@ func TestRefused(t *testing.T) {
 		"long span":      {header + "\n" + with("2024-09-02", "2034-08-02") + "\n", "more than a year", ""},
 		"huge amount":    {header + "\n" + with("0.1,", "1e30,") + "\n", "lineItem/UsageAmount: \"1e30\" is more than can be counted", ""},
 		"huge sum":       {header + "\n" + strings.Repeat(with("0.005", "9000000")+"\n", 2), "line 3, column lineItem/UnblendedCost: \"9000000\" is too large", ""},
+		"huge size":      {header + "\n" + with("0.1,", "2184.6,") + "\n", "line 2, column lineItem/UsageAmount: \"2184.6\" stands for 65538 GiB of " + id + " of 123456789012 in us-west-2, and no volume has more than 65536 GiB", "as AWS wrote it"},
+		"huge day":       {header + "\n" + strings.Repeat(with("0.1,", "2000,")+"\n", 2), "lines of " + id + " of 123456789012 in us-west-2 on 2024-09-01 sum to 120000 GiB", "twice"},
 		"two currencies": {header + "\n" + good + "\n" + with("USD", "CNY") + "\n", `line 3, column lineItem/CurrencyCode: "CNY" is another currency than USD`, "on their own"},
+		"odd currency":   {header + "\n" + with("USD", "\x1b[3") + "\n", "is not a currency", ""},
 		"no currency":    {header + "\n" + with("USD", "money") + "\n", `"money" is not a currency`, ""},
-		"open quote":     {header + "\n" + with("Usage,", `"Usage,`) + "\n" + good + "\n", "a.csv, line 2: a quote that is opened here is never closed", "quote"},
+		"open quote":     {header + "\n" + with("Usage,", `"Usage,`) + "\n" + good + "\n", "a.csv, line 2, column lineItem/LineItemType: a quote that is opened here is never closed", "quote"},
 		"bare quote":     {header + "\n" + with("Usage,", `Us""age,`) + "\n", "line 2, column lineItem/LineItemType: a quote inside", ""},
 		"after a quote":  {header + "\n" + with("Usage,", `"Us"age,`) + "\n", "line 2, column lineItem/LineItemType: text after", ""},
 		"not UTF-8":      {header + "\n" + good + "\n" + with("Usage,", "Us\xffge,") + "\n", "a.csv, line 3, column lineItem/LineItemType: byte 5 is not UTF-8", "spreadsheet"},
 		"header Latin-1": {"f\xfcr," + header + "\n", "a.csv, line 1: is not UTF-8", "spreadsheet"},
 		"UTF-16":         {"\xff\xfea\x00", "is not UTF-8", "UTF-16"},
-		"line of 100 MB": {header + "\n" + good + "\n" + strings.Repeat("x", 100<<20), "a.csv, line 3: is longer than 1 MiB", "quote"},
-		"header 100 MB":  {strings.Repeat("x", 100<<20), "a.csv, line 1: is longer than 1 MiB", ""},
+		"line of 100 MB": {header + "\n" + good + "\n" + strings.Repeat("x", 100<<20), "a.csv, line 3, column identity/LineItemId: the line is longer than 1 MiB", "quote"},
+		"line of 2 MB":   {header + "\n" + good + good + strings.Repeat("x", 2<<20) + "\n", "a.csv, line 2, column 19: the line is longer than 1 MiB", "quote"},
+		"header 100 MB":  {strings.Repeat("x", 100<<20), "a.csv, line 1, column 1: the line is longer than 1 MiB", ""},
 		"many columns":   {strings.Repeat("x,", 20_000), "a.csv, line 1: more than 16384 columns", ""},
 		"cut gzip":       {whole[:len(whole)/2], "a.csv ends in the middle, after line", "downloaded whole"},
 		"cut at header":  {whole[:3], "a.csv: read gzip header", "downloaded whole"},
@@ -113,13 +117,22 @@ func TestAccepted(t *testing.T) {
 		},
 		"a line end in quotes": {[]string{header + ",tag", good + ",\"a\nb \"\"c\"\"\"", other + ",x"}, 3 << 30, "0.005", "0.005", ""},
 		"credit":               {[]string{header, good, strings.Replace(with("Usage", "Credit"), "0.005", "-0.002", 1)}, 3 << 30, "0.005", "0.003", ""},
-		"tax":                  {[]string{header, good, with("Usage", "Tax")}, 3 << 30, "0.005", "0.005", "1 lines of tax, 0.005 USD"},
-		"nameless":             {[]string{header, good, with(arnOf+id, "")}, 3 << 30, "0.005", "0.005", "1 lines of snapshots name no snapshot"},
-		"foreign":              {[]string{header, good, with(id, "vol-1")}, 3 << 30, "0.005", "0.005", "are of something else"},
+		"tax":                  {[]string{header, good, with("Usage", "Tax")}, 3 << 30, "0.005", "0.005", "in no sum here: 1 line of tax, $0.0050"},
+		"nameless":             {[]string{header, good, with(arnOf+id, "")}, 3 << 30, "0.005", "0.005", "in no sum here: 1 line of snapshots without a snapshot's name, $0.0050"},
+		"foreign":              {[]string{header, good, with(id, "vol-1")}, 3 << 30, "0.005", "0.005", "1 line of snapshots for something else, such as"},
 		"no whole blocks":      {[]string{header, with("0.1,", "0.00002,")}, 644245, "0.005", "0.005", "no whole number of 512 KiB blocks"},
 		"hours of a day":       {[]string{header, with("0.1,", "0.05,"), with("23:00:00Z,2024-09-02T00", "22:00:00Z,2024-09-01T23")}, 4831838208, "0.01", "0.01", ""},
 		"retrieval":            {[]string{header, good, with("SnapshotUsage", "SnapshotUsageUnderBilling")}, 3 << 30, "0.01", "0.01", ""},
-		"refund below nothing": {[]string{header, with("0.1,", "-0.1,")}, 0, "0.005", "0.005", ""},
+		"refund below nothing": {
+			[]string{header, with("0.1,", "-0.1,")},
+			0, "0.005", "0.005",
+			"lines that sum to less than nothing, and are taken for 0 bytes: " + id + " of 123456789012 in us-west-2 on 2024-09-01",
+		},
+		"free": {
+			[]string{header, strings.Replace(with(",0.05,", ",0,"), "0.005", "0", 1)},
+			3 << 30, "0", "0",
+			"billed nothing on the day that counts, and priced as others of the account and region, or by the list: 1 snapshot",
+		},
 	} {
 		u, err := bill.Read(t.Context(), []bill.Input{text(c.lines...)}, bill.Options{})
 		if err != nil || len(u.Snapshots) != 1 {
@@ -129,6 +142,38 @@ func TestAccepted(t *testing.T) {
 		s := u.Snapshots[0]
 		if s.Bytes != c.bytes || s.Cost.Decimal() != c.cost || s.NetCost.Decimal() != c.net || !strings.Contains(strings.Join(u.Notes, "\n"), c.note) {
 			t.Errorf("%s: %+v %q", name, s, u.Notes)
+		}
+	}
+}
+
+// What is read of blended cost, and of reports without a currency.
+func TestCosts(t *testing.T) {
+	t.Parallel()
+	with := func(blended string) string { return good + "," + blended }
+	bare := strings.NewReplacer("lineItem/CurrencyCode,", "", "USD,", "")
+	china := strings.NewReplacer("aws:ec2:us-west-2", "aws-cn:ec2:cn-north-1")
+	for name, c := range map[string]struct {
+		lines                   []string
+		cost, blended, currency string
+	}{
+		"no column":         {[]string{header, good}, "0.005", "0.005", "USD"},
+		"blended":           {[]string{header + ",lineItem/BlendedCost", with("0.004"), with("-0.001"), with("")}, "0.015", "0.008", "USD"},
+		"credit":            {[]string{header + ",lineItem/BlendedCost", with("0.004"), strings.Replace(with("-9"), "Usage", "Credit", 1)}, "0.005", "0.004", "USD"},
+		"yuan":              {[]string{header, china.Replace(strings.Replace(good, "USD", "CNY", 1))}, "0.005", "0.005", "CNY"},
+		"dollars, not said": {[]string{bare.Replace(header), bare.Replace(good)}, "0.005", "0.005", "USD"},
+		"yuan, not said":    {[]string{bare.Replace(header), bare.Replace(china.Replace(good)), bare.Replace(strings.Replace(good, arnOf+id, "", 1))}, "0.005", "0.005", "CNY"},
+	} {
+		u := read(t, text(c.lines...))
+		if len(u.Snapshots) != 1 || u.Snapshots[0].Cost.Decimal() != c.cost || u.Snapshots[0].BlendedCost.Decimal() != c.blended || u.Currency != c.currency {
+			t.Errorf("%s: %s %+v", name, u.Currency, u.Snapshots)
+		}
+	}
+	for name, lines := range map[string][]string{
+		"two regions": {bare.Replace(header), bare.Replace(good), bare.Replace(china.Replace(good))},
+		"tax":         {header, good, strings.NewReplacer("Usage,", "Tax,", "USD", "CNY").Replace(good)},
+	} {
+		if _, err := bill.Read(t.Context(), []bill.Input{text(lines...)}, bill.Options{}); err == nil || !strings.Contains(err.Error(), "is another currency than USD") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
@@ -196,7 +241,7 @@ func TestDamagedParquet(t *testing.T) {
 	for i := 0; i < len(whole); i += 1 + len(whole)/400 {
 		b := bytes.Clone(whole)
 		b[i] ^= 0xff
-		if err := try(b); err != nil && !strings.Contains(err.Error(), "a.parquet") && !strings.Contains(err.Error(), "header, and no lines") && !strings.Contains(err.Error(), "none names") {
+		if err := try(b); err != nil && !strings.Contains(err.Error(), "a.parquet") && !strings.Contains(err.Error(), "none names") {
 			t.Errorf("byte %d: %v names no file", i, err)
 		}
 	}

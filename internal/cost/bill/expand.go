@@ -18,8 +18,7 @@ import (
 type expander struct {
 	parts     []part
 	notes     []string
-	next      int            // assembly
-	stems     map[string]int // assemblies of loose files, by name without number
+	next      int // assembly
 	manifests []candidate
 }
 
@@ -34,7 +33,7 @@ func expand(ctx context.Context, inputs []Input) ([]part, []string, error) {
 	if len(inputs) == 0 {
 		return nil, nil, hint.Wrap(errors.New("no bill is given"), "name its file, manifest or folder, or - for standard input")
 	}
-	x := &expander{stems: map[string]int{}}
+	x := &expander{}
 	for _, in := range inputs {
 		var err error
 		switch {
@@ -43,7 +42,7 @@ func expand(ctx context.Context, inputs []Input) ([]part, []string, error) {
 		case isManifest(in.Name):
 			err = x.manifest(ctx, in)
 		default:
-			x.loose(in)
+			x.alone(in)
 		}
 		if err != nil {
 			return nil, nil, err
@@ -52,25 +51,18 @@ func expand(ctx context.Context, inputs []Input) ([]part, []string, error) {
 	if err := x.resolve(ctx); err != nil {
 		return nil, nil, err
 	}
-	return x.parts, x.notes, nil
+	parts, again := readOnce(x.parts)
+	if len(again) > 0 {
+		x.notes = append(x.notes, "given more than once, and read once: "+few(again))
+	}
+	return parts, x.notes, nil
 }
 
-// loose adds a file that no manifest tells of. Files in one folder whose names
-// differ in their number only are of one assembly.
-func (x *expander) loose(in Input) {
-	stem := chunkNumber.ReplaceAllString(in.Name, "")
-	if in.endless || stem == in.Name {
-		x.parts = append(x.parts, part{in, x.next})
-		x.next++
-		return
-	}
-	assembly, ok := x.stems[stem]
-	if !ok {
-		assembly = x.next
-		x.stems[stem] = assembly
-		x.next++
-	}
-	x.parts = append(x.parts, part{in, assembly})
+// alone adds a file that no manifest tells of. Its name does not say that it is a
+// part of the same delivery as another: it is checked by its lines, see ledger.once.
+func (x *expander) alone(in Input) {
+	x.parts = append(x.parts, part{in, x.next})
+	x.next++
 }
 
 func (x *expander) manifest(ctx context.Context, in Input) error {
@@ -94,6 +86,7 @@ func openManifest(ctx context.Context, in Input) (*manifest, error) {
 // say, or where there are none, what the names of its folders say.
 func (x *expander) folder(ctx context.Context, in Input) error {
 	var manifests, data []Input
+	var skipped []string
 	count := 0
 	for f, err := range in.Files(ctx) {
 		if err != nil {
@@ -102,12 +95,21 @@ func (x *expander) folder(ctx context.Context, in Input) error {
 		if count++; count > maxFiles {
 			return hint.Wrap(fmt.Errorf("%s has more than %d files", in.Name, maxFiles), "name the folder of the report")
 		}
+		listed := strings.HasSuffix(strings.ToLower(f.Name), "manifest.json")
 		switch {
-		case strings.HasSuffix(strings.ToLower(f.Name), "manifest.json"):
+		case f.trouble != nil && (listed || isData(f.Name)):
+			err := fmt.Errorf("read bill %s: %w", f.Name, f.trouble)
+			return hint.Wrap(err, "it is named as a file of a bill is, and half a bill is not read: put the file there, or take this away")
+		case f.trouble != nil:
+			skipped = append(skipped, fmt.Sprintf("%s (%v)", f.Name, f.trouble))
+		case listed:
 			manifests = append(manifests, f)
 		case isData(f.Name):
 			data = append(data, f)
 		}
+	}
+	if len(skipped) > 0 {
+		x.notes = append(x.notes, "passed over, being neither a file of a bill nor named as one: "+few(skipped))
 	}
 	named := map[string][]int{} // the files of each name
 	for i := range data {
@@ -215,16 +217,9 @@ func (x *expander) unlisted(data []Input) {
 			x.notes = append(x.notes, fmt.Sprintf("%s of %s has %d assemblies; the newest was read, %s", g.report, g.period, n, best.name))
 		}
 		slices.SortFunc(best.files, func(a, b Input) int { return cmp.Compare(a.Name, b.Name) })
-		if g.period == "" {
-			for _, f := range best.files {
-				x.loose(f)
-			}
-			continue
-		}
 		for _, f := range best.files {
-			x.parts = append(x.parts, part{f, x.next})
+			x.alone(f)
 		}
-		x.next++
 	}
 }
 
@@ -245,7 +240,7 @@ func (x *expander) resolve(ctx context.Context) error {
 	best := map[string]candidate{}
 	var order []string
 	for _, c := range x.manifests {
-		key := c.report() + "\x00" + c.period()
+		key := c.key()
 		before, ok := best[key]
 		if !ok {
 			order = append(order, key)
@@ -264,8 +259,15 @@ func (x *expander) resolve(ctx context.Context) error {
 		x.next++
 		x.parts = append(x.parts, parts...)
 	}
-	if old := len(x.manifests) - len(order); old > 0 {
-		x.notes = append(x.notes, fmt.Sprintf("%d manifests are of older assemblies, and were not read", old))
+	old := map[string]bool{} // AWS puts a copy of the newest manifest above the assemblies
+	for _, c := range x.manifests {
+		files := strings.Join(c.files(), "\x00")
+		if files != strings.Join(best[c.key()].files(), "\x00") {
+			old[c.key()+"\x00"+files] = true
+		}
+	}
+	if len(old) > 0 {
+		x.notes = append(x.notes, count(int64(len(old)), "older assembly was", "older assemblies were")+" not read")
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ var (
 	hiveYear     = regexp.MustCompile(`^year=(\d{4})$`)                   // year=2024/month=1, of reports for Athena
 	hiveMonth    = regexp.MustCompile(`^month=(\d{1,2})$`)
 	stamped      = regexp.MustCompile(`^\d{4}-?\d\d-?\d\dT[\d:.-]+Z`) // assemblies that are named after their time
-	chunkNumber  = regexp.MustCompile(`-\d+(\.(?:snappy|gz|csv|zip|parquet))+$`)
 )
 
 // where tells, by the elements of a path, what a file is of.

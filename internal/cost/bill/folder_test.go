@@ -3,8 +3,10 @@ package bill_test
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,10 +48,26 @@ func TestNewestAssembly(t *testing.T) {
 			check(t, read(t, open(t, manifest)), want, billtest.Daily)
 			u := read(t, open(t, dir), open(t, manifest))
 			check(t, u, want, billtest.Daily)
-			if !strings.Contains(strings.Join(u.Notes, "\n"), "older assemblies") {
+			if !slices.Contains(u.Notes, "1 older assembly was not read") {
 				t.Errorf("notes: %q", u.Notes)
 			}
 		})
+	}
+}
+
+// The copy of a manifest that AWS puts above the assemblies is no other assembly.
+func TestManifestCopies(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	a := billtest.New(9, day(2024, 1, 1), 1)
+	assembly(t, dir, a, billtest.LegacyCSV, "20240203T000000Z")
+	for _, want := range []string{"", "1 older assembly was not read", "2 older assemblies were not read"} {
+		notes := strings.Join(read(t, open(t, dir)).Notes, "\n")
+		if notes != want {
+			t.Errorf("notes %q, want %q", notes, want)
+		}
+		name := fmt.Sprintf("202403%02dT000000Z", len(want)+1)
+		assembly(t, dir, a, billtest.LegacyCSV, name)
 	}
 }
 
@@ -114,5 +132,64 @@ func TestManifestRefused(t *testing.T) {
 	}
 	if _, err := bill.File(filepath.Join(empty, "x")); !os.IsNotExist(err) && err == nil {
 		t.Error("a file that is not there")
+	}
+}
+
+// What is in a folder and cannot be a bill is named; what is named as one and
+// cannot be read is an error.
+func TestFolderOfStrangers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.csv"), []byte(header+"\n"+good), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	link := func(to, name string) {
+		t.Helper()
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("nowhere", "dangling")
+	link(".", "round")
+	link("loop", "loop")
+	socket, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	u := read(t, open(t, dir))
+	notes := strings.Join(u.Notes, "\n")
+	for _, want := range []string{"dangling (a link to nothing)", "round (a link to a folder, which is not followed)", "loop (", "socket (no regular file)"} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("%q is not in %q", want, notes)
+		}
+	}
+	if len(u.Snapshots) != 1 {
+		t.Errorf("%d snapshots", len(u.Snapshots))
+	}
+	for _, name := range []string{"b.csv.gz", "b-Manifest.json"} {
+		link("nowhere", name)
+		_, err := bill.Read(t.Context(), []bill.Input{open(t, dir)}, bill.Options{})
+		if err == nil || !strings.Contains(err.Error(), name+": a link to nothing") || hint.Of(err) == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A bill of headers alone says which files it was.
+func TestHeadersAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i := range 9 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("a%d.csv", i)), []byte(header), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := bill.Read(t.Context(), []bill.Input{open(t, dir)}, bill.Options{})
+	if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "a3.csv")+" and 5 more") {
+		t.Error(err)
 	}
 }

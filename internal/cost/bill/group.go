@@ -20,6 +20,8 @@ type groupReader struct {
 	first   int64 // row of the file that the group begins with
 	columns [fields]*columnReader
 	row     row
+	known   bool // that who is
+	who     int  // in ledger.linked: of the last row of another service
 }
 
 // open prepares the columns that the file has.
@@ -78,13 +80,18 @@ func (r *groupReader) read(ctx context.Context, tell func(int64)) error {
 	return nil
 }
 
-// other is a row of another service, which tells how far the bill has come.
+// other is a row of another service, which tells how far the bill of its account
+// has come.
 func (r *groupReader) other(start *columnReader, i int64) error {
 	day, err := start.day(i)
 	if err != nil {
 		return r.at(i, fieldStart, err)
 	}
-	if day <= r.ledger.all {
+	if err := r.whose(i); err != nil {
+		return err
+	}
+	who := &r.ledger.linked[r.who]
+	if day == noDay || who.within(day) && (day <= who.days[1] || day == who.days[0]) {
 		return nil
 	}
 	kind, err := r.columns[fieldLineType].text(i)
@@ -92,8 +99,40 @@ func (r *groupReader) other(start *columnReader, i int64) error {
 		return r.at(i, fieldLineType, err)
 	}
 	if chargeOf(kind) == chargeUsage {
-		r.ledger.all = day
+		who.reach(day)
+		r.ledger.saw(who, day, day)
 	}
+	return nil
+}
+
+// whose finds the record of a row's account, if it is not that of the row before.
+func (r *groupReader) whose(i int64) error {
+	changed := !r.known
+	for _, f := range [...]field{fieldPayer, fieldAccount} {
+		if c := r.columns[f]; c != nil {
+			other, err := c.moved(i)
+			if err != nil {
+				return r.at(i, f, err)
+			}
+			changed = changed || other
+		}
+	}
+	if !changed {
+		return nil
+	}
+	for _, f := range [...]field{fieldPayer, fieldAccount} {
+		if c := r.columns[f]; c != nil {
+			text, err := c.text(i)
+			if err != nil {
+				return r.at(i, f, err)
+			}
+			r.row[f] = text
+		}
+	}
+	if _, err := r.ledger.whose(r.row[fieldPayer], r.row[fieldAccount]); err != nil {
+		return fmt.Errorf("%s, row %d: %w", r.name, r.first+i+1, err)
+	}
+	r.known, r.who = true, r.ledger.lastLinked
 	return nil
 }
 

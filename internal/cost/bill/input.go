@@ -45,7 +45,8 @@ type Input struct {
 	// under; fs.ErrNotExist where it is not there. nil: nothing is beside.
 	Beside func(ctx context.Context, key string) (Input, error)
 
-	endless bool // its reads cannot be interrupted: nobody waits for them
+	endless bool  // its reads cannot be interrupted: nobody waits for them
+	trouble error // why it cannot be read, if it is in a folder and no file
 }
 
 // File is a file or folder of this host.
@@ -83,8 +84,8 @@ func Stream(name string, r io.Reader) Input {
 	}
 }
 
-// folderFiles walks a folder; it follows no symbolic links out of it but reads
-// files that links name.
+// folderFiles walks a folder; it follows no symbolic links to folders, but reads
+// files that links name. What is no file it yields with why that cannot be read.
 func folderFiles(root string) func(context.Context) iter.Seq2[Input, error] {
 	return func(ctx context.Context) iter.Seq2[Input, error] {
 		return func(yield func(Input, error) bool) {
@@ -95,14 +96,7 @@ func folderFiles(root string) func(context.Context) iter.Seq2[Input, error] {
 				if err != nil {
 					return err
 				}
-				if d.IsDir() {
-					return nil
-				}
-				info, err := os.Stat(path)
-				if err != nil {
-					return err
-				}
-				if info.Mode().IsRegular() && !yield(file(path, info), nil) {
+				if !d.IsDir() && !yield(found(path), nil) {
 					return fs.SkipAll
 				}
 				return nil
@@ -112,6 +106,22 @@ func folderFiles(root string) func(context.Context) iter.Seq2[Input, error] {
 			}
 		}
 	}
+}
+
+// found is what is in a folder, and no folder.
+func found(path string) Input {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Input{Name: path, trouble: errors.New("a link to nothing")}
+	case err != nil:
+		return Input{Name: path, trouble: err}
+	case info.IsDir():
+		return Input{Name: path, trouble: errors.New("a link to a folder, which is not followed")}
+	case !info.Mode().IsRegular():
+		return Input{Name: path, trouble: errors.New("no regular file")}
+	}
+	return file(path, info)
 }
 
 // fileBeside looks for key below the folder of a manifest and the folders above

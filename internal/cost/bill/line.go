@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
-
-	"snap-to-s3/internal/snapshot"
 )
 
 // charge is what a line does to the sums.
@@ -104,7 +101,10 @@ type line struct {
 	from, to int64 // seconds since 1970
 	amount   int64 // GiB-months, in units of 1/perUnit
 	cost     int64 // in the same
+	blended  int64 // in the same; cost where a report does not tell
 	rate     int64 // cost.Money
+	period   int   // month of the bill it is in: see monthOf
+	early    bool  // it is dated before that month
 }
 
 // day is the day that a line belongs to; span is how many days it is about. A
@@ -144,7 +144,10 @@ var (
 	errTooLong  = errors.New("is more than a year after the line's start")
 )
 
-const maxSpan = 367 * secondsPerDay
+const (
+	maxSpan    = 367 * secondsPerDay
+	correction = "Correction" // of an earlier month, in FOCUS
+)
 
 // readLine parses what of a row counts; the usage type has been looked at.
 func readLine(r *row, s storage) (line, error) {
@@ -159,20 +162,54 @@ func readLine(r *row, s storage) (line, error) {
 	if l.charge != chargeUsage {
 		return l, nil
 	}
+	l.blended = l.cost
+	if len(r[fieldBlended]) > 0 {
+		if l.blended, err = number(r, fieldBlended, unitDecimals); err != nil {
+			return l, err
+		}
+	}
 	// FOCUS lets corrections of earlier months be of money alone.
-	if len(r[fieldAmount]) > 0 || s.stores() && string(r[fieldClass]) != "Correction" {
+	if len(r[fieldAmount]) > 0 || s.stores() && string(r[fieldClass]) != correction {
 		if l.amount, err = number(r, fieldAmount, unitDecimals); err != nil {
 			return l, err
 		}
 	}
-	for _, f := range []field{fieldRate, fieldListRate} {
-		if l.rate == 0 && len(r[f]) > 0 {
-			if l.rate, err = number(r, f, rateDecimals); err != nil {
-				return l, err
-			}
+	if len(r[fieldRate]) > 0 {
+		if l.rate, err = number(r, fieldRate, rateDecimals); err != nil {
+			return l, err
 		}
 	}
-	return l, nil
+	if l.rate == 0 {
+		l.rate = rateOf(l.cost, l.amount)
+	}
+	return l, l.bill(r)
+}
+
+// bill finds the month of the bill that a line is in. A line may be before that: what
+// is billed late, or corrected; nothing promises that it is not
+// (https://docs.aws.amazon.com/cur/latest/userguide/billing-columns.html). It cannot be
+// after it, by more than the day that local time may differ from UTC by: what is
+// stored is billed once it has been.
+func (l *line) bill(r *row) error {
+	text := r[fieldPeriod]
+	if len(text) == 0 {
+		l.period = monthOf(int32(l.from / secondsPerDay))
+		return nil
+	}
+	day, ok := parseDay(text)
+	if !ok {
+		return &fieldError{fieldPeriod, text, errNoTime}
+	}
+	l.period = monthOf(day)
+	if end := int64(firstOf(l.period + 1)); l.to > (end+1)*secondsPerDay {
+		f := fieldEnd
+		if r[f] == nil {
+			f = fieldInterval
+		}
+		return &fieldError{f, r[f], fmt.Errorf("is after the line's billing period, %s", monthText(l.period))}
+	}
+	l.early = l.from < int64(firstOf(l.period))*secondsPerDay && string(r[fieldClass]) != correction
+	return nil
 }
 
 func number(r *row, f field, decimals int) (int64, error) {
@@ -205,93 +242,4 @@ func interval(r *row) (from, to int64, err error) {
 		return 0, 0, &fieldError{endField, end, errTooLong}
 	}
 	return from, to, nil
-}
-
-// arn is a snapshot's ARN, in parts of the text it was read from.
-type arn struct{ partition, region, account, id []byte }
-
-// parseARN reads "arn:aws:ec2:us-west-2:123456789012:snapshot/snap-…".
-func parseARN(text []byte) (arn, bool) {
-	var a arn
-	rest, ok := bytes.CutPrefix(text, []byte("arn:"))
-	if !ok {
-		return a, false
-	}
-	a.partition, rest, _ = bytes.Cut(rest, []byte(":"))
-	rest, ok = bytes.CutPrefix(rest, []byte("ec2:"))
-	if !ok || !plain(a.partition) {
-		return a, false
-	}
-	a.region, rest, _ = bytes.Cut(rest, []byte(":"))
-	a.account, rest, _ = bytes.Cut(rest, []byte(":"))
-	a.id, ok = bytes.CutPrefix(rest, []byte("snapshot/"))
-	return a, ok && plain(a.region) && (len(a.account) == 0 || account(a.account))
-}
-
-// plain says whether text may stand in a partition's or region's name.
-func plain(text []byte) bool {
-	const long = 40
-	if len(text) == 0 || len(text) > long {
-		return false
-	}
-	for _, c := range text {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
-}
-
-func account(text []byte) bool {
-	for _, c := range text {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return len(text) == 12
-}
-
-// packedID is a snapshot's id in twelve bytes: a million of them must fit.
-type packedID struct {
-	low  uint64
-	high uint8 // the seventeenth digit
-	old  bool  // 8 digits
-}
-
-const idPrefix = "snap-"
-
-func packID(text []byte) (packedID, bool) {
-	digits, ok := bytes.CutPrefix(text, []byte(idPrefix))
-	if !ok || len(digits) != 8 && len(digits) != 17 {
-		return packedID{}, false
-	}
-	p := packedID{old: len(digits) == 8}
-	for _, c := range digits {
-		switch {
-		case c >= '0' && c <= '9':
-			c -= '0'
-		case c >= 'a' && c <= 'f':
-			c -= 'a' - 10
-		default:
-			return packedID{}, false
-		}
-		p.high = uint8(p.low >> 60)
-		p.low = p.low<<4 | uint64(c)
-	}
-	return p, true
-}
-
-func (p packedID) id() snapshot.ID {
-	text := strconv.FormatUint(p.low, 16)
-	width := 8
-	if !p.old {
-		width = 16
-	}
-	for len(text) < width {
-		text = "0" + text
-	}
-	if !p.old {
-		text = strconv.FormatUint(uint64(p.high), 16) + text
-	}
-	return snapshot.ID(idPrefix + text)
 }

@@ -90,6 +90,9 @@ func (m *manifest) report() string {
 	return m.Account + "\x00" + cmp.Or(m.ExportARN, m.Report, m.Name)
 }
 
+// key is what only one assembly of counts: a report and a period.
+func (m *manifest) key() string { return m.report() + "\x00" + m.period() }
+
 // period is the billing period, "2024-01"; "" unknown.
 func (m *manifest) period() string {
 	if s := m.Period.Start; len(s) >= 6 {

@@ -201,7 +201,60 @@ func monthDays(day int32) int64 {
 	return int64(time.Date(t.Year(), t.Month()+1, 0, 0, 0, 0, 0, time.UTC).Day())
 }
 
-const blockSize = 512 << 10 // what EBS bills in: a snapshot's block
+// monthOf is the month of a day since 1970, counted since the year 0.
+func monthOf(day int32) int {
+	t := date(day)
+	return 12*t.Year() + int(t.Month()) - 1
+}
+
+// firstOf is the first day of a month, since 1970.
+func firstOf(month int) int32 {
+	return int32(time.Date(0, time.Month(month+1), 1, 0, 0, 0, 0, time.UTC).Unix() / secondsPerDay)
+}
+
+// rateOf is what a GiB-month costs by what an amount costs, as cost.Money: of the
+// rates that come to this amount and cost, to the ten decimals that AWS rounds
+// both to, the one with the fewest decimals. 0 where the two tell of none.
+func rateOf(cost, amount int64) int64 {
+	const off = perUnit / 1e10 / 2
+	if cost <= off || amount <= off {
+		return 0
+	}
+	for scale, rest := uint64(1), uint64(1e9); rest > 0; scale, rest = scale*10, rest/10 {
+		n, ok := quotient(uint64(cost-off), scale, uint64(amount+off), uint64(amount+off)-1)
+		if !ok || n > math.MaxInt64/rest {
+			return 0 // no price
+		}
+		leastHi, leastLo := bits.Mul64(n, uint64(amount-off))
+		mostHi, mostLo := bits.Mul64(uint64(cost+off), scale)
+		if leastHi < mostHi || leastHi == mostHi && leastLo <= mostLo {
+			return int64(n * rest)
+		}
+	}
+	n, ok := quotient(uint64(cost), 1e9, uint64(amount), uint64(amount/2))
+	if !ok || n > math.MaxInt64 {
+		return 0
+	}
+	return int64(n)
+}
+
+// quotient is (a × b + more) / per, and whether it can be counted.
+func quotient(a, b, per, more uint64) (uint64, bool) {
+	hi, lo := bits.Mul64(a, b)
+	lo, carry := bits.Add64(lo, more, 0)
+	if hi += carry; hi >= per {
+		return 0, false
+	}
+	n, _ := bits.Div64(hi, lo, per)
+	return n, true
+}
+
+const (
+	blockSize = 512 << 10 // what EBS bills in: a snapshot's block
+	// maxVolume is the largest volume, of gp3 and io2
+	// (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-volume-types.html).
+	maxVolume = 64 << 40
+)
 
 // stored is how many bytes an amount of GiB-months stands for that was billed
 // for span days of the month that day is in. Whole says that it is a whole number of

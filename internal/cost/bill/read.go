@@ -22,7 +22,7 @@ import (
 // part is one file to be read.
 type part struct {
 	Input
-	assembly int // files of one assembly have no line in common
+	assembly int // files of one assembly, by its manifest, are parts of one delivery
 }
 
 // assemblies is how many different ones there are.
@@ -82,7 +82,7 @@ func (l *ledger) read(ctx context.Context, p part) ([]part, error) {
 		return nil, err
 	}
 	l.tell(max(0, p.Size-r.told), 0) // Parquet is not read whole
-	l.sources = append(l.sources, r.source)
+	l.sources, l.assemblies = append(l.sources, r.source), append(l.assemblies, p.assembly)
 	return nil, nil
 }
 

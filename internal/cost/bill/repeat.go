@@ -3,137 +3,145 @@ package bill
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
+	"slices"
 	"strings"
 
 	"snap-to-s3/internal/hint"
 )
 
-// maxSeen is how many lines of snapshots are remembered, at 16 bytes each, where
-// several assemblies are read; it bounds memory to a gibibyte.
-const maxSeen = 64 << 20
+const (
+	maxMarks = 16 << 20 // 60 bytes of memory each, at most: together a gibibyte
+	maxForms = 1 << 16
+)
 
-// lines remembers which lines have been counted by which assembly: a table with
-// open addressing, since a map of so many would need three times the memory.
-// Two lines are taken for one by 56 bits of hash: by chance that is one in
-// a billion bills of a million lines.
-type lines struct {
-	seed  maphash.Seed
-	table []uint64 // 56 bits of hash, 8 of the assembly's number; 0 is free
-	used  int
+// repeats finds that two files tell of the same storage: they are then no parts of
+// one delivery, and all in them would count twice. Nothing in a line says which
+// delivery it is of: ids are others in each
+// (https://docs.aws.amazon.com/cur/latest/userguide/identity-columns.html). What is
+// remembered is which days of a month each file has of each snapshot.
+type repeats struct {
+	forms map[form]uint32
+	heads map[stretch]uint32 // the last mark of each, and one more
+	marks []mark
 }
 
-// first says whether no other assembly had this line. Lines of one assembly are
-// never duplicates of each other: AWS bills some twice, with equal fields.
-func (s *lines) first(hash uint64, assembly int) (bool, error) {
-	if 2*(s.used+1) > len(s.table) {
-		if s.used >= maxSeen {
-			err := errors.New("too many lines of snapshots to compare several reports")
-			return false, hint.Wrap(err, "name one report's manifest or folder, of one month at a time")
-		}
-		s.grow()
-	}
-	value := hash&^0xff | uint64(assembly%255+1)
-	mask := uint64(len(s.table) - 1)
-	for i := hash >> 8 & mask; ; i = (i + 1) & mask {
-		switch at := s.table[i]; {
-		case at == 0:
-			s.table[i] = value
-			s.used++
-			return true, nil
-		case at == value:
-			return true, nil
-		case at>>8 == value>>8:
-			return false, nil
-		}
-	}
+// form is what lines have in common that differ in snapshot and day only. The
+// month of the bill is in it since one may have lines of months before.
+type form struct {
+	period, month int   // of the bill, and of the line
+	at, length    int64 // where in its day a line begins, and how long it is, in seconds
 }
 
-func (s *lines) grow() {
-	old := s.table
-	s.table = make([]uint64, max(1<<12, 2*len(old)))
-	mask := uint64(len(s.table) - 1)
-	for _, v := range old {
-		if v == 0 {
-			continue
-		}
-		i := v >> 8 & mask
-		for s.table[i] != 0 {
-			i = (i + 1) & mask
-		}
-		s.table[i] = v
-	}
+// stretch is the lines of one form of one snapshot in one tier.
+type stretch struct{ entry, form uint32 }
+
+// mark is what one file has of a stretch.
+type mark struct {
+	days   uint32 // of the month, a bit each
+	file   uint32 // in ledger.sources
+	before uint32 // the mark of another file, and one more; 0: none
 }
 
-// repeated says whether another assembly had this line already. A line is known
-// by its id and interval, and by what it is about: AWS promises the id to be
-// unique only within one file. FOCUS has no ids; there the amount and cost stand in.
-func (l *ledger) repeated(r *row, n *line, src *Source) (bool, error) {
-	if !l.several {
-		return false, nil
+// once refuses a line of storage that a file of another delivery has as well. Within
+// one delivery lines are never taken for each other: AWS bills some twice, with
+// equal fields. Only a manifest says that files are of one.
+func (l *ledger) once(at uint32, k key, r *row, n *line, src *Source) error {
+	if !l.several || n.charge != chargeUsage || !n.storage.stores() || string(r[fieldClass]) == correction {
+		return nil
 	}
 	if err := l.claim(r, n, src); err != nil {
-		return false, err
+		return err
 	}
-	if l.seen.table == nil {
-		l.seen.seed = maphash.MakeSeed()
+	day := int32(n.from / secondsPerDay)
+	m := monthOf(day)
+	f := form{n.period, m, n.from % secondsPerDay, n.to - n.from}
+	number, ok := l.repeats.forms[f]
+	if !ok {
+		if len(l.repeats.forms) >= maxForms {
+			return hint.Wrap(errors.New("lines are about too many different times of the day"), "use the files as AWS wrote them")
+		}
+		number = uint32(len(l.repeats.forms))
+		l.repeats.forms[f] = number
 	}
-	b := l.scratch[:0]
-	for _, f := range []field{fieldID, fieldResource, fieldUsageType, fieldLineType} {
-		b = append(append(b, r[f]...), 0)
+	file, bit := uint32(len(l.sources)), uint32(1)<<(day-firstOf(m))
+	s := stretch{at, number}
+	head, own := l.repeats.heads[s], -1
+	for i := head; i > 0; i = l.repeats.marks[i-1].before {
+		switch other := &l.repeats.marks[i-1]; {
+		case other.file == file:
+			own = int(i - 1)
+		case other.days&bit != 0 && l.assemblies[other.file] != l.assembly:
+			err := fmt.Errorf("%s bills %s of %s on %s, too", l.sources[other.file].Name, k.id.id(), l.places[k.place].name(), onDay(day))
+			return hint.Wrap(err, "these are two deliveries of one month, or two reports of it: give the newest alone, or its manifest")
+		}
 	}
-	b = fmt.Appendf(b, "%d %d", n.from, n.to)
-	if len(r[fieldID]) == 0 {
-		b = fmt.Appendf(b, " %d %d", n.amount, n.cost)
+	if own >= 0 {
+		l.repeats.marks[own].days |= bit
+		return nil
 	}
-	l.scratch = b
-	first, err := l.seen.first(maphash.Bytes(l.seen.seed, b), l.assembly)
-	return !first, err
+	if len(l.repeats.marks) >= maxMarks {
+		return hint.Wrap(errors.New("too many snapshots to compare several files"), "name the manifest of one report, of fewer months at a time")
+	}
+	l.repeats.marks = append(l.repeats.marks, mark{bit, file, head})
+	l.repeats.heads[s] = uint32(len(l.repeats.marks))
+	return nil
 }
 
-// claims are which form of report has billed which month of which payer.
+// claims are at which granularity each month of each payer is billed.
 type claims map[claim]claimant
 
 type claim struct {
-	payer string
-	month int // since year 0
+	payer  string
+	period int
 }
 
 type claimant struct {
-	assembly int
-	form     string // format and granularity
-	source   string
+	assembly    int
+	granularity string
+	source      string
 }
 
-// claim refuses two reports that bill the same month in different forms: their
-// lines have nothing in common that could be compared, and all would count twice.
+// claim refuses two reports that bill the same month at different granularity: no
+// line of one has the interval of a line of the other, and all would count twice.
 func (l *ledger) claim(r *row, n *line, src *Source) error {
-	if n.charge != chargeUsage {
-		return nil
+	granularity := "days"
+	switch length := n.to - n.from; {
+	case length > secondsPerDay:
+		granularity = "months"
+	case length < secondsPerDay:
+		granularity = "hours"
 	}
-	day, span := n.day()
-	t := date(day)
-	c := claim{string(r[fieldPayer]), t.Year()*12 + int(t.Month())}
-	form := src.Format
-	switch {
-	case span > 1:
-		form += ", of months"
-	case n.to-n.from < secondsPerDay:
-		form += ", of hours"
-	default:
-		form += ", of days"
-	}
+	payer := r[fieldPayer]
+	c := claim{string(payer[:min(maxAccount, len(payer))]), n.period}
 	before, ok := l.claims[c]
 	if !ok {
-		l.claims[c] = claimant{l.assembly, form, src.Name}
+		l.claims[c] = claimant{l.assembly, granularity, src.Name}
 		return nil
 	}
-	if before.assembly == l.assembly || before.form == form {
+	if before.assembly == l.assembly || before.granularity == granularity {
 		return nil
 	}
-	err := fmt.Errorf("%s (%s) and %s (%s) both bill %s", before.source, before.form, src.Name, form, t.Format("2006-01"))
+	err := fmt.Errorf("%s (of %s) and %s (of %s) both bill %s", before.source, before.granularity, src.Name, granularity, monthText(n.period))
 	if c.payer != "" {
 		err = fmt.Errorf("%w of account %s", err, strings.ToValidUTF8(c.payer, "?"))
 	}
 	return hint.Wrap(err, "give one report of each month: the one of days, where there is a choice")
+}
+
+// readOnce keeps the last of inputs that are given more than once, which a
+// manifest may tell more of, and names them.
+func readOnce(parts []part) (kept []part, names []string) {
+	last := make(map[string]int, len(parts))
+	for i, p := range parts {
+		last[p.Name] = i
+	}
+	for i, p := range parts {
+		switch {
+		case p.endless || last[p.Name] == i:
+			kept = append(kept, p)
+		case !slices.Contains(names, p.Name):
+			names = append(names, p.Name)
+		}
+	}
+	return kept, names
 }

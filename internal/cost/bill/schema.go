@@ -21,12 +21,13 @@ const (
 	fieldAmount
 	fieldCost
 	fieldRate
-	fieldListRate
 	fieldCurrency
 	fieldAccount
 	fieldPayer
-	fieldID
+	fieldPeriod // when its billing period begins
 	fieldClass
+	fieldInvoice
+	fieldBlended
 	fields // how many there are
 )
 
@@ -51,30 +52,39 @@ func (f family) String() string {
 // (https://docs.aws.amazon.com/cur/latest/userguide/data-dictionary.html,
 // https://docs.aws.amazon.com/cur/latest/userguide/table-dictionary-cur2.html,
 // https://docs.aws.amazon.com/cur/latest/userguide/table-dictionary-focus-1-2-aws-columns.html).
-// FOCUS's BilledCost is the one that says what a line adds to the invoice, as
-// unblended cost does.
+//
+// Of the costs of a line, the one that says what it adds to the invoice is read:
+// unblended cost, and BilledCost of FOCUS. Blended cost, which is at the average
+// rate of all accounts of a payer
+// (https://docs.aws.amazon.com/cur/latest/userguide/Lineitem-columns.html), is
+// summed beside it. Amortized cost, EffectiveCost of FOCUS, spreads what Savings
+// Plans and reservations were paid in advance; no such plan covers storage of EBS
+// (https://docs.aws.amazon.com/savingsplans/latest/userguide/what-is-savings-plans.html),
+// and it is not read. Neither are net and list cost.
 var columnNames = [families][fields]string{
 	legacy: {
 		fieldUsageType: "lineItem/UsageType", fieldLineType: "lineItem/LineItemType",
 		fieldStart: "lineItem/UsageStartDate", fieldEnd: "lineItem/UsageEndDate", fieldInterval: "identity/TimeInterval",
 		fieldResource: "lineItem/ResourceId", fieldAmount: "lineItem/UsageAmount", fieldCost: "lineItem/UnblendedCost",
 		fieldRate: "lineItem/UnblendedRate", fieldCurrency: "lineItem/CurrencyCode",
-		fieldAccount: "lineItem/UsageAccountId", fieldPayer: "bill/PayerAccountId", fieldID: "identity/LineItemId",
+		fieldAccount: "lineItem/UsageAccountId", fieldPayer: "bill/PayerAccountId", fieldPeriod: "bill/BillingPeriodStartDate",
+		fieldInvoice: "bill/InvoiceId", fieldBlended: "lineItem/BlendedCost",
 	},
 	cur2: {
 		fieldUsageType: "line_item_usage_type", fieldLineType: "line_item_line_item_type",
 		fieldStart: "line_item_usage_start_date", fieldEnd: "line_item_usage_end_date", fieldInterval: "identity_time_interval",
 		fieldResource: "line_item_resource_id", fieldAmount: "line_item_usage_amount", fieldCost: "line_item_unblended_cost",
 		fieldRate: "line_item_unblended_rate", fieldCurrency: "line_item_currency_code",
-		fieldAccount: "line_item_usage_account_id", fieldPayer: "bill_payer_account_id", fieldID: "identity_line_item_id",
+		fieldAccount: "line_item_usage_account_id", fieldPayer: "bill_payer_account_id", fieldPeriod: "bill_billing_period_start_date",
+		fieldInvoice: "bill_invoice_id", fieldBlended: "line_item_blended_cost",
 	},
 	focus: {
 		fieldUsageType: "x_UsageType", fieldLineType: "ChargeCategory",
 		fieldStart: "ChargePeriodStart", fieldEnd: "ChargePeriodEnd",
 		fieldResource: "ResourceId", fieldAmount: "ConsumedQuantity", fieldCost: "BilledCost",
-		fieldRate: "ContractedUnitPrice", fieldListRate: "ListUnitPrice", fieldCurrency: "BillingCurrency",
-		fieldAccount: "SubAccountId", fieldPayer: "BillingAccountId",
-		fieldClass: "ChargeClass",
+		fieldRate: "ContractedUnitPrice", fieldCurrency: "BillingCurrency",
+		fieldAccount: "SubAccountId", fieldPayer: "BillingAccountId", fieldPeriod: "BillingPeriodStart",
+		fieldClass: "ChargeClass", fieldInvoice: "InvoiceId",
 	},
 }
 

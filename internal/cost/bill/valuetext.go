@@ -27,6 +27,21 @@ func (c *columnReader) text(row int64) ([]byte, error) {
 	return c.page.scratch, err
 }
 
+// moved says whether a row's value stands elsewhere than that of the call
+// before; if not, the two are one.
+func (c *columnReader) moved(row int64) (bool, error) {
+	i, err := c.seek(row)
+	if err != nil {
+		return false, err
+	}
+	v, at := c.page.find(i)
+	if v == c.lastIn && at == c.lastAt && v != &c.page {
+		return false, nil
+	}
+	c.lastIn, c.lastAt = v, at
+	return true, nil
+}
+
 func (v *values) appendText(to []byte, i int) ([]byte, error) {
 	b, k := v.bytes(i), &v.kind
 	var n int64

@@ -16,10 +16,8 @@ import (
 type chart struct {
 	Labels []string
 	Values []float64
-	Money  bool   // values are dollars
-	Unit   string // of the values, if they are not: " GB"
+	Unit   string // of the values: " GB"
 	Alt    string
-	Across bool // bars run to the right, each with its label to the left
 }
 
 // maxBars is the most bars that can be told apart in chartWidth.
@@ -27,7 +25,6 @@ const (
 	maxBars     = 90
 	chartWidth  = 400 // CSS pixels, as all below
 	chartHeight = 170
-	barHeight   = 26
 	fontSize    = 12
 )
 
@@ -72,16 +69,9 @@ func (c chart) svg() (template.HTML, error) {
 	o := charts.NewBarChartOptionWithData([][]float64{c.Values})
 	o.Theme = theme()
 	o.Padding = charts.NewBox(2, 8, 10, 2)
-	o.CategoryAxis.Labels, o.CategoryAxis.LabelFontStyle = c.Labels, font
+	o.CategoryAxis.Labels, o.CategoryAxis.LabelCount, o.CategoryAxis.LabelFontStyle = few(c.Labels), len(c.Labels), font
 	o.ValueAxis = []charts.ValueAxisOption{{LabelFontStyle: font, Min: charts.Ptr(0.0), LabelCount: 4, ValueFormatter: c.axisLabel}}
-	height := chartHeight
-	if !c.Across {
-		o.CategoryAxis.Labels, o.CategoryAxis.LabelCount = few(c.Labels), len(c.Labels)
-	} else {
-		o.Horizontal = true
-		height = barHeight * (len(c.Values) + 1)
-	}
-	p := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: chartWidth, Height: height})
+	p := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: chartWidth, Height: chartHeight})
 	if err := p.BarChart(o); err != nil {
 		return "", fmt.Errorf("draw a chart of %d bars: %w", len(c.Values), err)
 	}
@@ -108,9 +98,6 @@ func few(labels []string) []string {
 func (c chart) axisLabel(v float64) string {
 	text := strconv.FormatFloat(v, 'f', 4, 64)
 	text = strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
-	if c.Money {
-		return "$" + text
-	}
 	return text + c.Unit
 }
 

@@ -149,3 +149,84 @@ func TestPageTellsOfWriteErrors(t *testing.T) {
 		}
 	}
 }
+
+// The page speaks of the currency of its report alone, bars by class included.
+func TestPageSaysTheCurrency(t *testing.T) {
+	t.Parallel()
+	r := account(t, 3, 16)
+	r.Currency = cost.CNY
+	text := html(t, r)
+	head, rest, _ := strings.Cut(text, "<script>")
+	_, tail, _ := strings.Cut(rest, "</script>")
+	if at := strings.Index(head+tail, "$"); at >= 0 {
+		t.Errorf("the page speaks of dollars: %q", (head + tail)[max(0, at-100):at+20])
+	}
+	if !regexp.MustCompile(`<title>EBS snapshots: (at least )?CN¥[0-9.,]+ a month</title>`).MatchString(text) || !strings.Contains(text, "amounts are in CNY") ||
+		!regexp.MustCompile(`<th scope="row">keep</th><td>.*</td><td class="n">CN¥[0-9.]+</td>`).MatchString(text) {
+		t.Errorf("the page does not say the currency: %.2000s", text)
+	}
+}
+
+// What has no price is not shown to cost nothing.
+func TestPageOfUnknownCosts(t *testing.T) {
+	t.Parallel()
+	h := account(t, 1, 2).Regions[0].Volumes[0].Snapshots[0].Holding
+	h.Region, h.Cost, h.NetCost = "xx-north-1", 0, 0
+	r, err := cost.Analyze([]cost.Holding{h}, cost.AnalysisOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := html(t, r)
+	for _, want := range []string{"<title>EBS snapshots: cost not known</title>", `<td class="n bars">not known<`, "<dd>not known <small>1 snapshot without a price</small></dd>", "GB, cost not known;", `<td class="n">not known</td>`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if at := strings.Index(text, "$0.00<"); at >= 0 {
+		t.Errorf("something costs nothing: %q", text[max(0, at-200):at+20])
+	}
+}
+
+// The page says what the answer leaves out, and what is not known, not that it is
+// impossible.
+func TestPageSaysWhatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	var all []cost.Holding
+	for _, s := range account(t, 1, 3).Regions[0].Volumes[0].Snapshots {
+		h := s.Holding
+		h.Volume, h.VolumeSize, h.Start, h.FullSize, h.Holds = "", 0, time.Time{}, 0, nil
+		all = append(all, h)
+	}
+	r, err := cost.Analyze(all, cost.AnalysisOptions{Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := html(t, r)
+	for _, want := range []string{
+		"<h1>What moving snapshots saves is not known: EC2 was not asked of which volume they are; leave out --offline</h1>",
+		`<p class="lead">3 snapshots in 1 region: `, `<td class="text">not reckoned: EC2 was not asked`, `<tr class="unknown">`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if strings.Contains(text, "annot be moved") {
+		t.Error("the page says that something cannot be moved")
+	}
+}
+
+// Bars of classes have their amounts beside them, and what is beside the answer is a
+// list under it.
+func TestPageByClass(t *testing.T) {
+	t.Parallel()
+	r := account(t, 3, 16)
+	text := html(t, r)
+	for _, want := range []string{
+		`<tr><th scope="row">keep</th><td><svg class="share"`, `<tr><th scope="row">EBS Snapshots Archive</th><td><svg class="share"`,
+		" in the first month, with what is paid once</small>", `<ul class="beside"><li>`, "<li>eu-west-2: EBS Snapshots Archive, S3 DEEP_ARCHIVE, ",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}

@@ -24,9 +24,11 @@ type view struct {
 	Title       string
 	Answer      string
 	Lead        string
+	Beside      []string
 	Figures     []figure
 	Options     []optionRow
-	ByClass     template.HTML
+	ByClass     []classRow
+	ByClassSays string
 	Accounts    bool // more than one: tables have a column for it
 	Regions     []regionRow
 	Classes     []string // heads of Limits
@@ -57,13 +59,12 @@ type rateRow struct{ Item, Price, Unit, Source, Dated string }
 func viewOf(r cost.Report) (view, error) {
 	v := view{
 		Policy: policy(), Style: template.CSS(style), Script: template.JS(script),
-		Title: fmt.Sprintf("EBS snapshots: %s a month", r.Total.Monthly.Estimate), Answer: print.Answer(r), Lead: lead(r),
-		Figures: figures(r), Options: optionRows(r.Options, r.Best, r.Total.Monthly), Accounts: accounts(r) > 1,
+		Title: "EBS snapshots: " + aMonth(r.Currency, r.Total), Answer: print.Answer(r), Lead: lead(r), Beside: print.Beside(r), ByClass: byClass(r),
+		Figures: figures(r), Options: optionRows(r.Currency, r.Options, r.Best, r.Total), Accounts: accounts(r) > 1,
 		Assumptions: print.Assumptions(r), Dated: print.PriceDates(r),
 	}
-	var err error
-	if v.ByClass, err = drawClasses(r); err != nil {
-		return view{}, err
+	if v.ByClassSays = "Cost a month: kept, and moved to each class"; r.Total.Unpriced > 0 {
+		v.ByClassSays += fmt.Sprintf(", without %s that no price is known for", count(r.Total.Unpriced, "snapshot"))
 	}
 	var dearest, dearestVolume cost.Money
 	for _, region := range r.Regions {
@@ -73,24 +74,24 @@ func viewOf(r cost.Report) (view, error) {
 		}
 	}
 	for _, region := range r.Regions {
-		monthly, _ := print.Monthly(region.Sum)
+		monthly, _ := print.Monthly(r.Currency, region.Sum)
 		v.Regions = append(v.Regions, regionRow{
 			ui.Visible(region.Name), number(region.Sum.Snapshots), gb(region.Sum.Standard.Estimate + region.Sum.Archive),
-			monthly, spread(region.Sum.Monthly), share(region.Sum.Monthly.Estimate, dearest),
+			monthly, spread(r.Currency, region.Sum.Unpriced, region.Sum.Monthly), share(region.Sum.Monthly.Estimate, dearest),
 		})
 		for _, volume := range region.Volumes {
-			v.Volumes = append(v.Volumes, newVolumeRow(volume, dearestVolume))
+			v.Volumes = append(v.Volumes, newVolumeRow(r.Currency, volume, dearestVolume))
 		}
 	}
 	slices.SortStableFunc(v.Volumes, func(a, b volumeRow) int { return b.order(a) })
 	for i := range v.Volumes {
 		v.Volumes[i].Anchor = fmt.Sprintf("volume-%d", i)
 		for at := range v.Volumes[i].of.Snapshots {
-			v.Snapshots = append(v.Snapshots, newSnapshotRow(v.Volumes[i].of, at))
+			v.Snapshots = append(v.Snapshots, newSnapshotRow(r.Currency, v.Volumes[i].of, at))
 		}
 		if i >= drawnVolumes {
 			v.Undrawn++
-		} else if err := v.Volumes[i].draw(); err != nil {
+		} else if err := v.Volumes[i].draw(r.Currency); err != nil {
 			return view{}, err
 		}
 	}
@@ -101,11 +102,11 @@ func viewOf(r cost.Report) (view, error) {
 	for _, n := range r.Notes {
 		v.Assumptions = append(v.Assumptions, ui.Visible(n))
 	}
-	for _, u := range r.Unknown {
-		v.Unknown = append(v.Unknown, ui.Visible(u))
+	for _, p := range r.NoPrices {
+		v.Unknown = append(v.Unknown, ui.Visible(p.Region+": "+strings.Join(p.Of, ", ")))
 	}
 	for _, p := range r.Rates {
-		v.Rates = append(v.Rates, rateRow{ui.Visible(p.Item), "$" + p.Price.Decimal(), ui.Visible(p.Unit), ui.Visible(p.Source), ui.Visible(p.Dated)})
+		v.Rates = append(v.Rates, rateRow{ui.Visible(p.Item), r.Currency.Sign() + p.Price.Decimal(), ui.Visible(p.Unit), ui.Visible(p.Source), ui.Visible(p.Dated)})
 	}
 	return v, nil
 }
@@ -114,68 +115,107 @@ func viewOf(r cost.Report) (view, error) {
 func lead(r cost.Report) string {
 	volumes := 0
 	for _, region := range r.Regions {
-		volumes += len(region.Volumes)
+		for _, v := range region.Volumes {
+			if v.ID != "" {
+				volumes++
+			}
+		}
 	}
-	text := fmt.Sprintf("%s of %s in %s: %s GB, billed %s a month.", count(r.Total.Snapshots, "snapshot"), count(volumes, "volume"),
-		count(len(r.Regions), "region"), gb(r.Total.Standard.Estimate+r.Total.Archive), print.Amount(r.Total.Monthly))
+	of := ""
+	if volumes > 0 {
+		of = " of " + count(volumes, "volume")
+	}
+	amount := print.Amount(r.Currency, r.Total.Monthly) + " a month"
+	if r.Total.Unpriced > 0 {
+		amount = aMonth(r.Currency, r.Total)
+	}
+	text := fmt.Sprintf("%s%s in %s: %s GB, %s.", count(r.Total.Snapshots, "snapshot"), of,
+		count(len(r.Regions), "region"), print.Hedge(r.Total)+gb(r.Total.Standard.Estimate+r.Total.Archive), amount)
 	if r.Total.Gone > 0 {
-		text += fmt.Sprintf(" %s that the bills tell of, gone since, in no sum.", count(r.Total.Gone, "more snapshot"))
+		text += fmt.Sprintf(" %s that the bills tell of, gone since.", count(r.Total.Gone, "more snapshot"))
 	}
 	if p := r.Period; !p.From.IsZero() {
 		text += fmt.Sprintf(" Bills from %s to %s.", p.From.UTC().Format(time.DateOnly), p.To.UTC().AddDate(0, 0, -1).Format(time.DateOnly))
 	}
-	return text + fmt.Sprintf(" List prices of %s.", print.PriceDates(r))
+	if len(r.Rates) == 0 {
+		return text
+	}
+	return text + fmt.Sprintf(" Prices of %s.", print.PriceDates(r))
+}
+
+// aMonth is what snapshots cost, as "$12.40 a month".
+func aMonth(c cost.Currency, s cost.Sum) string {
+	amount, known := print.Monthly(c, s)
+	if !known {
+		return "cost not known"
+	}
+	return amount + " a month"
 }
 
 func figures(r cost.Report) []figure {
-	all := []figure{{"Now, a month", r.Total.Monthly.Estimate.String(), between(r.Total.Monthly)}}
+	c := r.Currency
+	now, _ := print.Monthly(c, r.Total)
+	all := []figure{{"Now, a month", now, sureness(c, r.Total.Unpriced, r.Total.Monthly)}}
 	best, found := print.Best(r.Options, r.Best)
 	if found {
 		once := best.OneTime
 		saved := print.Percent(float64(best.Saving.Estimate), float64(best.Now.Estimate))
-		if saved != "" {
+		first := c.Format(best.First) + " in the first month, with what is paid once"
+		switch {
+		case best.Unpriced > 0: // of a part of what is paid now
+			saved, first = "", ""
+		case saved != "":
 			saved += " less"
 		}
 		all = append(
 			all,
-			figure{"After, a month", best.After.Estimate.String(), between(best.After)},
-			figure{"Saves, a month", best.Saving.Estimate.String(), strings.Trim(saved+"; "+between(best.Saving), "; ")},
-			figure{"Once", once.Total().String(), onceParts(once)},
-			figure{"Paid back", print.PaidBack(best), "with the first month, at " + best.First.String()},
+			figure{"After, a month", print.After(c, best), sureness(c, best.Unpriced, best.After)},
+			figure{"Saves, a month", c.Format(best.Saving.Estimate), strings.Trim(saved+"; "+between(c, best.Saving), "; ")},
+			figure{"Once", c.Format(once.Total()), onceParts(c, once)},
+			figure{"Paid back", print.PaidBack(best), first},
 		)
 	}
 	if r.Total.Billed != 0 || r.Total.Net != 0 {
-		all = append(all, figure{"In the bills", r.Total.Billed.String(), r.Total.Net.String() + " after credits and refunds"})
+		all = append(all, figure{"In the bills", c.Format(r.Total.Billed), print.BilledElse(r)})
 	}
 	return all
 }
 
-func onceParts(o cost.OneTime) string {
+func onceParts(c cost.Currency, o cost.OneTime) string {
 	var parts []string
 	for _, p := range []struct {
 		name   string
 		amount cost.Money
 	}{{"requests", o.Requests}, {"volumes", o.Volumes}, {"direct reads", o.Reads}, {"instance", o.Instance}} {
 		if p.amount != 0 {
-			parts = append(parts, p.name+" "+p.amount.String())
+			parts = append(parts, p.name+" "+c.Format(p.amount))
 		}
 	}
 	return strings.Join(parts, ", ")
 }
 
-func between(m cost.MoneyRange) string {
-	if m.Exact() {
-		return ""
+// sureness says how far an amount may be off: of how many snapshots it lacks a
+// price, else its bounds.
+func sureness(c cost.Currency, unpriced int, m cost.MoneyRange) string {
+	if unpriced > 0 {
+		return count(unpriced, "snapshot") + " without a price"
 	}
-	return fmt.Sprintf("between %s and %s", m.Low, m.High)
+	return between(c, m)
 }
 
-// spread is between, for a cell.
-func spread(m cost.MoneyRange) string {
+func between(c cost.Currency, m cost.MoneyRange) string {
 	if m.Exact() {
 		return ""
 	}
-	return m.Low.String() + " to " + m.High.String()
+	return fmt.Sprintf("between %s and %s", c.Format(m.Low), c.Format(m.High))
+}
+
+// spread is between, for a cell; of an amount that is a part it is empty.
+func spread(c cost.Currency, unpriced int, m cost.MoneyRange) string {
+	if m.Exact() || unpriced > 0 {
+		return ""
+	}
+	return c.Format(m.Low) + " to " + c.Format(m.High)
 }
 
 func limits(r cost.Report) (classes []string, rows []limitRow) {
@@ -184,7 +224,7 @@ func limits(r cost.Report) (classes []string, rows []limitRow) {
 		for _, l := range region.Limits {
 			if !slices.Contains(known, l.Class) {
 				known = append(known, l.Class)
-				classes = append(classes, print.ClassName(l.Class))
+				classes = append(classes, l.Class.Name())
 			}
 		}
 	}

@@ -21,26 +21,28 @@ type volumeRow struct {
 	Anchor, ID, About, Region, Account               string
 	Snapshots, GB, Monthly, Range, Change, Best, Why string
 	Share                                            int
-	Drawn, Priced                                    bool
+	Drawn                                            bool
+	Says                                             string // of it, in short
 	Sizes, Changes                                   template.HTML
 	SizesSay, ChangesSay                             string
 	Options                                          []optionRow
 }
 
-func newVolumeRow(v cost.Volume, dearest cost.Money) volumeRow {
+func newVolumeRow(c cost.Currency, v cost.Volume, dearest cost.Money) volumeRow {
 	row := volumeRow{
 		of: v, ID: print.VolumeName(v), About: print.About(v), Region: ui.Visible(v.Region), Account: ui.Visible(v.Account),
-		Snapshots: number(v.Sum.Snapshots), GB: gb(v.Sum.Standard.Estimate + v.Sum.Archive), Range: spread(v.Sum.Monthly),
+		Snapshots: number(v.Sum.Snapshots), GB: gb(v.Sum.Standard.Estimate + v.Sum.Archive), Range: spread(c, v.Sum.Unpriced, v.Sum.Monthly),
 		Share: share(v.Sum.Monthly.Estimate, dearest), Best: "keep", Why: ui.Visible(v.Why),
 	}
-	row.Monthly, row.Priced = print.Monthly(v.Sum)
+	row.Monthly, _ = print.Monthly(c, v.Sum)
+	row.Says = fmt.Sprintf("%s, %s%s GB, %s", count(v.Sum.Snapshots, "snapshot"), print.Hedge(v.Sum), row.GB, aMonth(c, v.Sum))
 	if v.Change.Known {
 		row.Change = print.Percent(v.Change.Percent, 100)
 	}
 	if best, found := print.Best(v.Options, v.Best); found {
-		row.Best = fmt.Sprintf("%s to %s: saves %s", print.What(best), print.ClassName(best.Class), best.Saving.Estimate)
+		row.Best = fmt.Sprintf("%s to %s: saves %s", print.What(best), best.Class.Name(), c.Format(best.Saving.Estimate))
 	} else if v.Why != "" {
-		row.Best = "cannot be moved"
+		row.Best = row.Why
 	}
 	return row
 }
@@ -51,9 +53,9 @@ func (v *volumeRow) order(other volumeRow) int {
 }
 
 // draw makes the drawings and the options of the volume.
-func (v *volumeRow) draw() error {
+func (v *volumeRow) draw(c cost.Currency) error {
 	v.Drawn = true
-	v.Options = optionRows(v.of.Options, v.of.Best, v.of.Sum.Monthly)
+	v.Options = optionRows(c, v.of.Options, v.of.Best, v.of.Sum)
 	there := slices.DeleteFunc(slices.Clone(v.of.Snapshots), func(s cost.Snapshot) bool { return s.Gone })
 	if len(there) == 0 {
 		return nil
@@ -110,11 +112,18 @@ func extremes(values []float64, unit string) string {
 	return fmt.Sprintf("%d bars from %.1f%s to %.1f%s", len(values), slices.Min(values), unit, slices.Max(values), unit)
 }
 
-// drawClasses draws what all snapshots cost a month if kept, and if moved to each
-// class as the best option for it says.
-func drawClasses(r cost.Report) (template.HTML, error) {
+// classRow is what all snapshots cost a month in one class, or as they are.
+type classRow struct {
+	Name, Monthly string
+	Share         int // percent of the dearest
+}
+
+// byClass is what all snapshots cost a month if kept, and if moved to each class as
+// the best option for it says; nil where there is no option.
+func byClass(r cost.Report) []classRow {
 	best := map[cost.Class]cost.Option{}
 	var classes []cost.Class
+	dearest := r.Total.Monthly.Estimate
 	for _, o := range r.Options {
 		if o.Form != cost.FullCopies {
 			continue
@@ -128,22 +137,17 @@ func drawClasses(r cost.Report) (template.HTML, error) {
 		}
 	}
 	if len(classes) == 0 {
-		return "", nil
+		return nil
 	}
-	dollars := func(m cost.Money) float64 { return float64(m) / float64(cost.Dollar) }
-	c := chart{Across: true, Money: true, Labels: []string{"keep"}, Values: []float64{dollars(r.Total.Monthly.Estimate)}}
+	for _, o := range best {
+		dearest = max(dearest, o.After.Estimate)
+	}
+	keep, _ := print.Monthly(r.Currency, r.Total)
+	rows := []classRow{{"keep", keep, share(r.Total.Monthly.Estimate, dearest)}}
 	for _, class := range classes {
-		label := string(class)
-		if class == cost.EBSArchive {
-			label = "EBS Archive"
-		}
-		c.Labels = append(c.Labels, label)
-		c.Values = append(c.Values, dollars(best[class].After.Estimate))
+		rows = append(rows, classRow{class.Name(), print.After(r.Currency, best[class]), share(best[class].After.Estimate, dearest)})
 	}
-	slices.Reverse(c.Labels) // the library draws from the bottom up
-	slices.Reverse(c.Values)
-	c.Alt = "Cost a month if snapshots are kept, and if they are moved to each class; the table has the figures"
-	return c.svg()
+	return rows
 }
 
 type optionRow struct {
@@ -151,19 +155,20 @@ type optionRow struct {
 	Best, Less                                                                            bool
 }
 
-func optionRows(options []cost.Option, best int, now cost.MoneyRange) []optionRow {
+func optionRows(c cost.Currency, options []cost.Option, best int, now cost.Sum) []optionRow {
 	if len(options) == 0 {
 		return nil
 	}
-	rows := []optionRow{{What: "keep", Monthly: now.Estimate.String(), Best: best < 0}}
+	keep, _ := print.Monthly(c, now)
+	rows := []optionRow{{What: "keep", Monthly: keep, Best: best < 0}}
 	for i, o := range options {
 		row := optionRow{
-			What: print.What(o), To: print.ClassName(o.Class), Stored: gb(o.Stored.Estimate), Monthly: o.After.Estimate.String(),
-			Saving: o.Saving.Estimate.String(), Range: spread(o.Saving), Once: o.OneTime.Total().String(), PaidBack: print.PaidBack(o), Retrieval: print.ReadBack(o),
+			What: print.What(o), To: o.Class.Name(), Stored: gb(o.Stored.Estimate), Monthly: print.After(c, o),
+			Saving: c.Format(o.Saving.Estimate), Range: spread(c, 0, o.Saving), Once: c.Format(o.OneTime.Total()), PaidBack: print.PaidBack(o), Retrieval: print.ReadBack(c, o),
 			Best: i == best, Less: o.Saving.Estimate > 0,
 		}
 		if o.MinimumDays > 0 {
-			row.Least, row.LeastCost = count(o.MinimumDays, "day"), o.Minimum.String()
+			row.Least, row.LeastCost = count(o.MinimumDays, "day"), c.Format(o.Minimum)
 		}
 		rows = append(rows, row)
 	}
@@ -177,15 +182,24 @@ type snapshotRow struct {
 	Later                                                                bool
 }
 
-func newSnapshotRow(v cost.Volume, at int) snapshotRow {
+func newSnapshotRow(c cost.Currency, v cost.Volume, at int) snapshotRow {
 	s := v.Snapshots[at]
 	row := snapshotRow{
 		ID: ui.Visible(string(s.ID)), Volume: ui.Visible(string(v.ID)), Region: ui.Visible(s.Region), Account: ui.Visible(s.Account), Start: date(s.Start),
-		GB: gb(print.Size(s)), Monthly: s.Monthly.Estimate.String(), Description: ui.Visible(s.Description),
+		GB: gb(print.Size(s)), Monthly: c.Format(s.Monthly.Estimate), Description: ui.Visible(s.Description),
 		Change: print.Change(v, at), Marks: print.Marks(s), Kind: "held",
 	}
-	if s.Movable {
+	if s.Unpriced {
+		row.Monthly = "not known"
+	}
+	switch {
+	case s.Movable:
 		row.Kind = "can"
+	case len(s.Holds) == 0 && s.Start.IsZero():
+		row.Kind = "unknown"
+	}
+	if s.Work == cost.WorkMigrated || s.Work == cost.WorkValidated {
+		row.Kind = "moved"
 	}
 	if s.Gone {
 		row.Kind = "gone"

@@ -12,15 +12,17 @@ import (
 )
 
 // CSV writes one line for each snapshot, gone ones among them, under a line of
-// names. Sizes are GiB, amounts dollars, both exact; what is not known is empty.
+// names. Sizes are GiB; amounts are in the currency that their names begin with; both
+// are exact, and what is not known is empty.
 // A name or description that a spreadsheet would take for a formula gets an
 // apostrophe in front of it (https://owasp.org/www-community/attacks/CSV_Injection).
 func CSV(w io.Writer, r cost.Report) error {
 	out := csv.NewWriter(w)
+	in := strings.ToLower(r.Currency.String()) + "_"
 	rows := [][]string{{
 		"partition", "account", "region", "volume", "volume_name", "volume_state", "volume_gib", "snapshot", "start", "description",
-		"gib", "gib_low", "gib_high", "archive_gib", "full_gib", "change_percent", "usd_month", "usd_month_low", "usd_month_high",
-		"usd_billed", "usd_net", "average", "gone", "movable", "marks",
+		"gib", "gib_low", "gib_high", "archive_gib", "full_gib", "change_percent", in + "month", in + "month_low", in + "month_high",
+		in + "billed", in + "blended", in + "net", "average", "gone", "movable", "marks",
 	}}
 	for _, region := range r.Regions {
 		for _, v := range region.Volumes {
@@ -43,22 +45,32 @@ func CSV(w io.Writer, r cost.Report) error {
 
 func csvRow(v cost.Volume, at int) []string {
 	s := v.Snapshots[at]
-	change, start, billed, net := "", "", "", ""
+	change, start, billed, blended, net, whole, moves := "", "", "", "", "", "", ""
+	monthly := make([]string, 3)
+	if !s.Unpriced {
+		monthly = []string{s.Monthly.Estimate.Decimal(), s.Monthly.Low.Decimal(), s.Monthly.High.Decimal()}
+	}
 	if Change(v, at) != "" {
 		change = strconv.FormatFloat(s.Percent, 'f', -1, 64)
 	}
 	if !s.Start.IsZero() {
 		start = s.Start.UTC().Format(time.RFC3339)
 	}
+	if n := full(v, s); n != nil {
+		whole = exactGiB(*n)
+	}
+	if m := movable(s); m != nil {
+		moves = strconv.FormatBool(*m)
+	}
 	if s.InBill {
-		billed, net = s.Cost.Decimal(), s.NetCost.Decimal()
+		billed, blended, net = s.Cost.Decimal(), s.Blended.Decimal(), s.NetCost.Decimal()
 	}
 	return []string{
 		harmless(s.Partition), harmless(s.Account), harmless(s.Region), harmless(string(v.ID)), harmless(v.Name), stateName(v.State), exactGiB(v.Size),
 		harmless(string(s.ID)), start, harmless(s.Description),
-		exactGiB(s.Standard.Estimate), exactGiB(s.Standard.Low), exactGiB(s.Standard.High), exactGiB(s.Archive), exactGiB(s.Full.Estimate),
-		change, s.Monthly.Estimate.Decimal(), s.Monthly.Low.Decimal(), s.Monthly.High.Decimal(), billed, net,
-		strconv.FormatBool(s.Average), strconv.FormatBool(s.Gone), strconv.FormatBool(s.Movable), harmless(strings.Join(Marks(s), "; ")),
+		exactGiB(s.Standard.Estimate), exactGiB(s.Standard.Low), exactGiB(s.Standard.High), exactGiB(s.Archive), whole,
+		change, monthly[0], monthly[1], monthly[2], billed, blended, net,
+		strconv.FormatBool(s.Average), strconv.FormatBool(s.Gone), moves, harmless(strings.Join(Marks(s), "; ")),
 	}
 }
 

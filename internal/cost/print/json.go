@@ -96,8 +96,11 @@ func snapshotRow(v cost.Volume, at int) SnapshotRow {
 	s := v.Snapshots[at]
 	row := SnapshotRow{
 		Head: head("snapshot"), Owned: Owned{s.Partition, s.Account, s.Region, v.ID}, Snapshot: s.ID,
-		Description: s.Description, Holds: s.Holds, Movable: s.Movable, Gone: s.Gone, Average: s.Average, Encrypted: s.Encrypted,
-		Amounts: amounts(s.Standard, s.Archive, s.Monthly), Full: s.Full.Estimate, InBill: s.InBill,
+		Description: s.Description, Holds: s.Holds, Work: workName(s.Work), Movable: movable(s), Gone: s.Gone, Average: s.Average, Encrypted: s.Encrypted,
+		Amounts: amounts(s.Standard, s.Archive), Full: full(v, s), InBill: s.InBill,
+	}
+	if !s.Unpriced {
+		row.Monthly, row.MonthlyLow, row.MonthlyHigh = &s.Monthly.Estimate, &s.Monthly.Low, &s.Monthly.High
 	}
 	if !s.Start.IsZero() {
 		row.Start = s.Start.UTC().Format(time.RFC3339)
@@ -106,20 +109,52 @@ func snapshotRow(v cost.Volume, at int) SnapshotRow {
 		row.Change = &s.Percent
 	}
 	if s.InBill {
-		row.Billed, row.Net = &s.Cost, &s.NetCost
+		row.Billed, row.Blended, row.Net = &s.Cost, &s.Blended, &s.NetCost
 	}
 	return row
 }
 
-func amounts(standard cost.Range, archive int64, monthly cost.MoneyRange) Amounts {
+// movable is nil where nobody told what holds it.
+func movable(s cost.Snapshot) *bool {
+	if s.Start.IsZero() && !s.Gone && len(s.Holds) == 0 {
+		return nil
+	}
+	return &s.Movable
+}
+
+// full is what all blocks of a snapshot hold; nil where that is not known. Of one
+// whose volume is not known, what it is billed for says nothing of it.
+func full(v cost.Volume, s cost.Snapshot) *int64 {
+	if s.Full.High == 0 || v.ID == "" && s.FullSize == 0 && s.Archive == 0 {
+		return nil
+	}
+	return &s.Full.Estimate
+}
+
+// amounts are those without what it costs, of which prices may be missing.
+func amounts(standard cost.Range, archive int64) Amounts {
 	return Amounts{
-		float64(standard.Estimate+archive) / gib, standard.Estimate, standard.Low, standard.High, archive,
-		monthly.Estimate, monthly.Low, monthly.High,
+		GiB: float64(standard.Estimate+archive) / gib, Standard: standard.Estimate, Low: standard.Low, High: standard.High, Archive: archive,
 	}
 }
 
 func sums(s cost.Sum) Sums {
-	return Sums{s.Snapshots, s.Gone, amounts(s.Standard, s.Archive, s.Monthly), s.Billed, s.Net}
+	row := Sums{s.Snapshots, s.Gone, s.Unpriced, amounts(s.Standard, s.Archive), s.Billed, s.Blended, s.Net}
+	if s.Unpriced == 0 {
+		row.Monthly, row.MonthlyHigh = &s.Monthly.Estimate, &s.Monthly.High
+	}
+	if s.Unpriced == 0 || s.Monthly.High > 0 {
+		row.MonthlyLow = &s.Monthly.Low
+	}
+	return row
+}
+
+// whole is the amount of an option, if all of it has a price.
+func whole(o cost.Option, m cost.Money) *cost.Money {
+	if o.Unpriced > 0 {
+		return nil
+	}
+	return &m
 }
 
 func optionRows(of Owned, options []cost.Option, best int) []OptionRow {
@@ -135,8 +170,8 @@ func optionRows(of Owned, options []cost.Option, best int) []OptionRow {
 		once := o.OneTime
 		rows = append(rows, OptionRow{
 			head("option"), of, o.Class, form, scope, i == best, o.Snapshots, o.Volumes, o.Stored.Estimate, o.Stored.Low, o.Stored.High,
-			o.Now.Estimate, o.After.Estimate, o.Saving.Estimate, o.Saving.Low, o.Saving.High,
-			once.Total(), once.Requests, once.Volumes, once.Reads, once.Instance, once.Hours, o.First,
+			o.Unpriced, whole(o, o.Now.Estimate), whole(o, o.After.Estimate), o.Saving.Estimate, o.Saving.Low, o.Saving.High,
+			once.Total(), once.Requests, once.Volumes, once.Reads, once.Instance, once.Hours, whole(o, o.First),
 			o.MinimumDays, o.Minimum, readBack(o), o.BreakEven, o.Latest,
 		})
 	}
@@ -145,7 +180,7 @@ func optionRows(of Owned, options []cost.Option, best int) []OptionRow {
 
 func totalRow(r cost.Report) TotalRow {
 	row := TotalRow{
-		Head: head("total"), Sums: sums(r.Total), Answer: Answer(r), Ratio: 1, Measured: r.Ratio.Measured, Source: "volume",
+		Head: head("total"), Sums: sums(r.Total), DeletionRow: deletionRow(r.Deletable), Answer: Answer(r), Beside: Beside(r), OwnClasses: r.OwnClasses.Estimate, HourlyRate: r.HourlyRate, Currency: r.Currency.String(), Ratio: 1, Measured: r.Ratio.Measured, Source: "volume",
 		Payback: r.Payback, Overlap: r.Overlap, Unknown: r.Unknown, PricesDated: PriceDates(r),
 	}
 	if r.Ratio.Plain > 0 && r.Ratio.Stored > 0 {

@@ -3,8 +3,6 @@ package print
 import (
 	"math"
 	"strconv"
-
-	"snap-to-s3/internal/cost"
 )
 
 const gib = 1 << 30
@@ -19,15 +17,6 @@ func Percent(part, whole float64) string {
 		return ""
 	}
 	return significant(100*part/whole, 2) + "%"
-}
-
-// Dollars is an amount with three significant digits, as "$151", "$12.4" or
-// "$0.247"; whole dollars from 100 on.
-func Dollars(m cost.Money) string {
-	if m < 0 {
-		return "-" + Dollars(-max(m, -math.MaxInt64))
-	}
-	return "$" + significant(float64(m)/float64(cost.Dollar), 3)
 }
 
 // significant has as many digits as asked for, and never fewer than those before

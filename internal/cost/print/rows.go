@@ -33,37 +33,41 @@ type SnapshotRow struct {
 	Start       string      `json:"start,omitempty"`
 	Description string      `json:"description,omitempty"`
 	Holds       []string    `json:"holds,omitempty"`
-	Movable     bool        `json:"movable"`
+	Work        string      `json:"work,omitempty"`
+	Movable     *bool       `json:"movable,omitempty"` // nil: nobody told
 	Gone        bool        `json:"gone,omitempty"`
 	Average     bool        `json:"average,omitempty"`
 	Encrypted   bool        `json:"encrypted,omitempty"`
 	Amounts
-	Full   int64       `json:"full,omitempty"`
-	Change *float64    `json:"change_percent,omitempty"` // nil of the first
-	InBill bool        `json:"in_bill"`
-	Billed *cost.Money `json:"billed,omitempty"` // nil without a bill, as Net
-	Net    *cost.Money `json:"net,omitempty"`
+	Full    *int64      `json:"full,omitempty"`           // nil: not known
+	Change  *float64    `json:"change_percent,omitempty"` // nil of the first
+	InBill  bool        `json:"in_bill"`
+	Billed  *cost.Money `json:"billed,omitempty"` // nil without a bill, as the two others
+	Blended *cost.Money `json:"blended,omitempty"`
+	Net     *cost.Money `json:"net,omitempty"`
 }
 
 // Amounts are how much is billed, and for how much.
 type Amounts struct {
-	GiB         float64    `json:"gib"`
-	Standard    int64      `json:"standard"`
-	Low         int64      `json:"standard_low"`
-	High        int64      `json:"standard_high"`
-	Archive     int64      `json:"archive,omitempty"`
-	Monthly     cost.Money `json:"monthly"`
-	MonthlyLow  cost.Money `json:"monthly_low"`
-	MonthlyHigh cost.Money `json:"monthly_high"`
+	GiB         float64     `json:"gib"`
+	Standard    int64       `json:"standard"`
+	Low         int64       `json:"standard_low"`
+	High        int64       `json:"standard_high"`
+	Archive     int64       `json:"archive,omitempty"`
+	Monthly     *cost.Money `json:"monthly,omitempty"`     // nil: no price is known of something in it, as the two others
+	MonthlyLow  *cost.Money `json:"monthly_low,omitempty"` // at least: there also where some of it has no price
+	MonthlyHigh *cost.Money `json:"monthly_high,omitempty"`
 }
 
 // Sums are those of several snapshots.
 type Sums struct {
 	Snapshots int `json:"snapshots"`
 	Gone      int `json:"gone,omitempty"`
+	Unpriced  int `json:"unpriced,omitempty"`
 	Amounts
-	Billed cost.Money `json:"billed"`
-	Net    cost.Money `json:"net"`
+	Billed  cost.Money `json:"billed"`
+	Blended cost.Money `json:"blended"`
+	Net     cost.Money `json:"net"`
 }
 
 // VolumeRow is the JSON of a volume.
@@ -106,8 +110,9 @@ type OptionRow struct {
 	Stored      int64       `json:"stored"`
 	StoredLow   int64       `json:"stored_low"`
 	StoredHigh  int64       `json:"stored_high"`
-	Now         cost.Money  `json:"now"`
-	After       cost.Money  `json:"after"`
+	Unpriced    int         `json:"unpriced,omitempty"`
+	Now         *cost.Money `json:"now,omitempty"` // nil: Unpriced, as After and First
+	After       *cost.Money `json:"after,omitempty"`
 	Saving      cost.Money  `json:"saving"`
 	SavingLow   cost.Money  `json:"saving_low"`
 	SavingHigh  cost.Money  `json:"saving_high"`
@@ -117,7 +122,7 @@ type OptionRow struct {
 	Reads       cost.Money  `json:"direct_reads"`
 	Instance    cost.Money  `json:"instance"`
 	Hours       float64     `json:"hours"`
-	First       cost.Money  `json:"first_month"`
+	First       *cost.Money `json:"first_month,omitempty"`
 	MinimumDays int         `json:"minimum_days"`
 	Minimum     cost.Money  `json:"minimum"`
 	Retrieval   *cost.Money `json:"retrieval,omitempty"` // nil: no price of it is known
@@ -146,15 +151,20 @@ type NoteRow struct {
 type TotalRow struct {
 	Head
 	Sums
-	Answer      string   `json:"answer"`
-	From        string   `json:"from,omitempty"`
-	To          string   `json:"to,omitempty"`
-	Newest      string   `json:"newest,omitempty"`
-	Ratio       float64  `json:"ratio"`
-	Measured    bool     `json:"ratio_measured,omitempty"`
-	Source      string   `json:"read"`
-	Payback     int      `json:"payback,omitempty"`
-	Overlap     int      `json:"overlap_days,omitempty"`
-	Unknown     []string `json:"unknown_prices,omitempty"`
-	PricesDated string   `json:"prices_dated"`
+	DeletionRow
+	Answer      string     `json:"answer"`
+	Beside      []string   `json:"beside,omitempty"`
+	OwnClasses  cost.Money `json:"own_classes_saving"`
+	HourlyRate  cost.Money `json:"instance_hour,omitzero"`
+	Currency    string     `json:"currency"`
+	From        string     `json:"from,omitempty"`
+	To          string     `json:"to,omitempty"`
+	Newest      string     `json:"newest,omitempty"`
+	Ratio       float64    `json:"ratio"`
+	Measured    bool       `json:"ratio_measured,omitempty"`
+	Source      string     `json:"read"`
+	Payback     int        `json:"payback,omitempty"`
+	Overlap     int        `json:"overlap_days,omitempty"`
+	Unknown     []string   `json:"unknown_prices,omitempty"`
+	PricesDated string     `json:"prices_dated"`
 }

@@ -2,8 +2,10 @@ package print
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -13,39 +15,52 @@ import (
 )
 
 // Text writes the report for a person: regions, their volumes by cost, each with
-// its snapshots by date in the predecessor's shape, then what moving them would
-// cost and save, the total, and where the prices are from.
+// its snapshots by date in the predecessor's shape, then what all that is made with
+// and where the prices are from, and last what it comes to: the total and the answer.
 func Text(w io.Writer, r cost.Report) error {
 	out := bufio.NewWriter(w)
 	for _, region := range r.Regions {
-		amount, known := Monthly(region.Sum)
-		if known {
-			amount += "/month"
-		}
-		fmt.Fprintf(out, "Region %s (%s for %s)\n", ui.Visible(region.Name), amount, Count(region.Sum.Snapshots, "snapshot"))
+		fmt.Fprintf(out, "Region %s (%s for %s)\n", ui.Visible(region.Name), perMonth(r.Currency, region.Sum), Count(region.Sum.Snapshots, "snapshot"))
 		for _, v := range region.Volumes {
-			writeVolume(out, v)
+			writeVolume(out, r.Currency, v, owner(r, v))
 			fmt.Fprintln(out)
 		}
 	}
-	writeTotal(out, r)
+	writeTerms(out, r)
+	writeAnswer(out, r)
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
 }
 
-func writeVolume(out io.Writer, v cost.Volume) {
-	about := About(v)
+// perMonth is what snapshots cost, as "$12.40/month".
+func perMonth(c cost.Currency, s cost.Sum) string {
+	amount, known := Monthly(c, s)
+	if !known {
+		return "cost not known"
+	}
+	return amount + "/month"
+}
+
+// owner is whose the volume is, where the report is about several accounts.
+func owner(r cost.Report, v cost.Volume) string {
+	for _, region := range r.Regions {
+		for _, o := range region.Volumes {
+			if o.Account != v.Account {
+				return "account " + ui.Visible(v.Account)
+			}
+		}
+	}
+	return ""
+}
+
+func writeVolume(out io.Writer, c cost.Currency, v cost.Volume, owner string) {
+	about := strings.Trim(About(v)+", "+owner, ", ")
 	if about != "" {
 		about = " (" + about + ")"
 	}
-	amount, known := Monthly(v.Sum)
-	if known {
-		amount = Dollars(v.Sum.Monthly.Estimate) + "/month"
-	}
-	fmt.Fprintf(out, "%s%s: %.0f GB total, %s for %s", VolumeName(v), about,
-		float64(v.Sum.Standard.Estimate+v.Sum.Archive)/gib, amount, Count(v.Sum.Snapshots, "snapshot"))
+	fmt.Fprintf(out, "%s%s: %s total, %s for %s", VolumeName(v), about, totalGB(v.Sum), perMonth(c, v.Sum), Count(v.Sum.Snapshots, "snapshot"))
 	if v.Change.Known {
 		fmt.Fprintf(out, ", average snapshot change %s%%", significant(v.Change.Percent, 2))
 	}
@@ -53,13 +68,16 @@ func writeVolume(out io.Writer, v cost.Volume) {
 	writeSnapshots(out, v)
 	switch best, found := Best(v.Options, v.Best); {
 	case v.Why != "":
-		fmt.Fprintf(out, "  cannot be moved: %s\n", ui.Visible(v.Why))
+		fmt.Fprintf(out, "  %s\n", ui.Visible(v.Why))
 	case found:
-		fmt.Fprintf(out, "  best: %s to %s, saves %s/month, paid back: %s\n", What(best), ClassName(best.Class), Amount(best.Saving), PaidBack(best))
+		fmt.Fprintf(out, "  best: %s to %s, saves %s/month, paid back: %s\n", What(best), best.Class.Name(), Amount(c, best.Saving), PaidBack(best))
 	default:
 		fmt.Fprintln(out, "  best: keep")
 	}
-	writeOptions(out, v.Sum, v.Options)
+	if len(v.Unpriced) > 0 && v.Why == "" {
+		fmt.Fprintf(out, "  without a price: %s\n", cost.ClassNames(v.Unpriced))
+	}
+	writeOptions(out, c, v.Sum, v.Options)
 }
 
 func writeSnapshots(out io.Writer, v cost.Volume) {
@@ -88,22 +106,23 @@ func day(t time.Time) string {
 	return t.UTC().Format(time.DateOnly)
 }
 
-func writeOptions(out io.Writer, now cost.Sum, options []cost.Option) {
+func writeOptions(out io.Writer, c cost.Currency, now cost.Sum, options []cost.Option) {
 	if len(options) == 0 {
 		return
 	}
+	keep, _ := Monthly(c, now)
 	rows := [][]string{
 		{"move", "to", "stored", "a month", "saves", "once", "paid back", "bills at least", "to read back"},
-		{"keep", "", "", now.Monthly.Estimate.String(), "", "", "", "", ""},
+		{"keep", "", "", keep, "", "", "", "", ""},
 	}
 	for _, o := range options {
 		least := ""
 		if o.MinimumDays > 0 {
-			least = fmt.Sprintf("%d days, %s", o.MinimumDays, o.Minimum)
+			least = fmt.Sprintf("%d days, %s", o.MinimumDays, c.Format(o.Minimum))
 		}
 		rows = append(rows, []string{
-			What(o), ClassName(o.Class), GB(o.Stored.Estimate) + " GB", o.After.Estimate.String(), Amount(o.Saving), o.OneTime.Total().String(),
-			PaidBack(o), least, ReadBack(o),
+			What(o), o.Class.Name(), GB(o.Stored.Estimate) + " GB", After(c, o), Amount(c, o.Saving), c.Format(o.OneTime.Total()),
+			PaidBack(o), least, ReadBack(c, o),
 		})
 	}
 	writeTable(out, rows, 2)
@@ -131,40 +150,78 @@ func writeTable(out io.Writer, rows [][]string, words int) {
 	}
 }
 
-func writeTotal(out io.Writer, r cost.Report) {
-	fmt.Fprintf(out, "Total: %.0f GB, %s/month for %s", float64(r.Total.Standard.Estimate+r.Total.Archive)/gib,
-		Amount(r.Total.Monthly), Count(r.Total.Snapshots, "snapshot"))
-	if r.Total.Gone > 0 {
-		fmt.Fprintf(out, "; %s gone since the bill began", Count(r.Total.Gone, "snapshot"))
-	}
-	fmt.Fprintln(out)
-	if r.Total.Billed != 0 || r.Total.Net != 0 {
-		fmt.Fprintf(out, "Billed in that time: %s; %s after credits and refunds\n", r.Total.Billed, r.Total.Net)
-	}
-	fmt.Fprintln(out, Answer(r))
-	writeOptions(out, r.Total, r.Options)
-	for _, region := range r.Regions {
-		writeLimits(out, region)
-	}
-	fmt.Fprintln(out, "\nTaken for this:")
+// writeTerms says what the report is made with.
+func writeTerms(out io.Writer, r cost.Report) {
+	fmt.Fprintln(out, "Taken for this:")
 	for _, a := range Assumptions(r) {
 		fmt.Fprintln(out, "  "+a)
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintln(out, "  "+ui.Visible(n))
 	}
-	if len(r.Unknown) > 0 {
-		fmt.Fprintln(out, "Not in these sums, for want of a price:")
-		for _, u := range r.Unknown {
-			fmt.Fprintln(out, "  "+ui.Visible(u))
-		}
+	if len(r.NoPrices) > 0 {
+		fmt.Fprintln(out, "Not in these sums, for want of a price (--prices FILE reads prices, see docs/cost-model.md):")
 	}
+	for _, p := range r.NoPrices {
+		fmt.Fprintf(out, "  %s: %s\n", ui.Visible(cmp.Or(p.Region, "elsewhere")), ui.Visible(strings.Join(p.Of, ", ")))
+	}
+	writePrices(out, r)
+	for _, region := range r.Regions {
+		writeLimits(out, region)
+	}
+	fmt.Fprintln(out)
+}
+
+// writePrices has a line for each region and unit, with the sources of all in it.
+func writePrices(out io.Writer, r cost.Report) {
 	if len(r.Rates) == 0 {
 		return
 	}
-	fmt.Fprintf(out, "Prices of %s:\n", PriceDates(r))
+	fmt.Fprintf(out, "Prices of %s (--output json and --html have the source of each):\n", PriceDates(r))
+	type line struct{ region, unit string }
+	var lines []line
+	items, sources := map[line][]string{}, map[line][]string{}
 	for _, p := range r.Rates {
-		fmt.Fprintf(out, "  %s: $%s a %s (%s)\n", ui.Visible(p.Item), p.Price.Decimal(), ui.Visible(p.Unit), ui.Visible(p.Source))
+		at := line{p.Region, p.Unit}
+		if items[at] == nil {
+			lines = append(lines, at)
+		}
+		items[at] = append(items[at], strings.TrimSuffix(p.Item, " in "+p.Region)+" "+r.Currency.Sign()+p.Price.Decimal())
+		if !slices.Contains(sources[at], p.Source) {
+			sources[at] = append(sources[at], p.Source)
+		}
+	}
+	for _, at := range lines {
+		fmt.Fprintf(out, "  %s, a %s: %s (%s)\n", ui.Visible(at.region), ui.Visible(at.unit),
+			ui.Visible(strings.Join(items[at], ", ")), ui.Visible(strings.Join(sources[at], "; ")))
+	}
+}
+
+// writeAnswer is what the report comes to: the last lines, which a terminal shows.
+func writeAnswer(out io.Writer, r cost.Report) {
+	if len(r.Options) > 0 {
+		fmt.Fprintln(out, "All volumes (increments are priced only: migrate makes full copies)")
+		writeOptions(out, r.Currency, r.Total, r.Options)
+		fmt.Fprintln(out)
+	}
+	amount := perMonth(r.Currency, r.Total)
+	if r.Total.Unpriced == 0 {
+		amount = Amount(r.Currency, r.Total.Monthly) + "/month"
+	}
+	fmt.Fprintf(out, "Total: %s, %s for %s", totalGB(r.Total), amount, Count(r.Total.Snapshots, "snapshot"))
+	if r.Total.Unpriced > 0 && r.Total.Unpriced < r.Total.Snapshots {
+		fmt.Fprintf(out, ", %d of them without a price", r.Total.Unpriced)
+	}
+	if r.Total.Gone > 0 {
+		fmt.Fprintf(out, "; %s gone since the bill began", Count(r.Total.Gone, "snapshot"))
+	}
+	fmt.Fprintln(out)
+	if r.Total.Billed != 0 || r.Total.Net != 0 {
+		fmt.Fprintf(out, "Billed in that time: %s; %s\n", r.Currency.Format(r.Total.Billed), BilledElse(r))
+	}
+	fmt.Fprintln(out, Answer(r))
+	for _, line := range Beside(r) {
+		fmt.Fprintln(out, line)
 	}
 }
 
@@ -174,7 +231,7 @@ func writeLimits(out io.Writer, region cost.Region) {
 	}
 	var all []string
 	for _, l := range region.Limits {
-		all = append(all, fmt.Sprintf("%s above %s%%", ClassName(l.Class), significant(l.Percent, 2)))
+		all = append(all, fmt.Sprintf("%s above %s%%", l.Class.Name(), significant(l.Percent, 2)))
 	}
 	fmt.Fprintf(out, "In %s, many full copies are cheaper than snapshots where the change from one to the next is: %s\n",
 		ui.Visible(region.Name), strings.Join(all, ", "))

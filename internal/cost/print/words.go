@@ -12,43 +12,12 @@ import (
 	"snap-to-s3/internal/ui"
 )
 
-// Answer is the report in one sentence: what to do and what it saves.
-func Answer(r cost.Report) string {
-	best, found := Best(r.Options, r.Best)
-	switch {
-	case r.Total.Snapshots == 0:
-		return "No snapshots are paid for"
-	case found:
-		about := ""
-		if !best.Saving.Exact() {
-			about = "about "
-		}
-		return fmt.Sprintf("Move %s of %s to %s: save %s%s a month, paid back in %s", Count(best.Snapshots, "snapshot"),
-			Count(best.Volumes, "volume"), ClassName(best.Class), about, best.Saving.Estimate, Count(best.BreakEven, "month"))
-	case len(r.Options) == 0 && len(r.Unknown) > 0:
-		return "What moving snapshots would save cannot be said: prices are missing"
-	case len(r.Options) == 0:
-		return "Keep the snapshots: none of them can be moved"
-	case r.Payback > 0:
-		return "Keep the snapshots: moving them does not pay back within " + Count(r.Payback, "month")
-	}
-	return "Keep the snapshots: moving them saves nothing"
-}
-
 // Best is the option at an index that is -1 where there is none.
 func Best(options []cost.Option, at int) (cost.Option, bool) {
 	if at < 0 || at >= len(options) {
 		return cost.Option{}, false
 	}
 	return options[at], true
-}
-
-// ClassName is a class as AWS names it.
-func ClassName(c cost.Class) string {
-	if c == cost.EBSArchive {
-		return "EBS Snapshots Archive"
-	}
-	return string(c)
 }
 
 // What is what an option moves: "all 16", "oldest 4", "all 16, as increments".
@@ -79,11 +48,11 @@ func PaidBack(o cost.Option) string {
 
 // Amount is an amount that may not be known exactly: "$12.40", or
 // "$12.40 ($10.00 to $15.20)".
-func Amount(m cost.MoneyRange) string {
+func Amount(c cost.Currency, m cost.MoneyRange) string {
 	if m.Exact() {
-		return m.Estimate.String()
+		return c.Format(m.Estimate)
 	}
-	return fmt.Sprintf("%s (%s to %s)", m.Estimate, m.Low, m.High)
+	return fmt.Sprintf("%s (%s to %s)", c.Format(m.Estimate), c.Format(m.Low), c.Format(m.High))
 }
 
 // Marks is what is to be known of a snapshot beside its size: why it cannot be
@@ -91,7 +60,10 @@ func Amount(m cost.MoneyRange) string {
 func Marks(s cost.Snapshot) []string {
 	var all []string
 	if s.Gone {
-		all = append(all, "gone, in no sum")
+		all = append(all, "gone since the bill began")
+	}
+	if mark := workMark(s); mark != "" {
+		all = append(all, mark)
 	}
 	for _, h := range s.Holds {
 		if s.Archive == 0 || h != "archive tier" { // said with its size
@@ -129,12 +101,51 @@ func Change(v cost.Volume, at int) string {
 	return Percent(s.Percent, 100)
 }
 
-// Monthly is what snapshots cost a month, or that no price is known for them.
-func Monthly(s cost.Sum) (amount string, known bool) {
-	if s.Monthly.High == 0 && s.Standard.Estimate+s.Archive > 0 {
-		return "no price", false
+// notKnown stands for an amount of which a price is missing.
+const notKnown = "not known"
+
+// Monthly is what snapshots cost a month: "$12.40"; "at least $10.00" where more may be
+// billed than is known, or no price is known for some of them; and "not known" where
+// there is a price for none.
+func Monthly(c cost.Currency, s cost.Sum) (amount string, known bool) {
+	m := s.Monthly
+	switch {
+	case s.Unpriced == 0:
+		return roughly(m.Exact(), m.Low == m.Estimate) + c.Format(m.Estimate), true
+	case m.High == 0:
+		return notKnown, false
 	}
-	return s.Monthly.Estimate.String(), true
+	return atLeast + c.Format(m.Low), true
+}
+
+const atLeast = "at least "
+
+// roughly goes before an estimate.
+func roughly(exact, least bool) string {
+	switch {
+	case exact:
+		return ""
+	case least:
+		return atLeast
+	}
+	return "about "
+}
+
+// Hedge goes before the size of snapshots: "at least ", "about ", or nothing.
+func Hedge(s cost.Sum) string {
+	return roughly(s.Standard.Exact(), s.Standard.Low == s.Standard.Estimate)
+}
+
+// totalGB is what snapshots are billed for in both tiers: "30.5 GB", "at least 30.5 GB".
+func totalGB(s cost.Sum) string { return Hedge(s) + GB(s.Standard.Estimate+s.Archive) + " GB" }
+
+// After is what snapshots cost a month after the move of an option, in words as
+// Monthly's.
+func After(c cost.Currency, o cost.Option) string {
+	if o.Unpriced > 0 {
+		return atLeast + c.Format(o.After.Low)
+	}
+	return c.Format(o.After.Estimate)
 }
 
 // VolumeName is the id of a volume, or what stands for none.
@@ -160,6 +171,16 @@ func About(v cost.Volume) string {
 	return strings.Join(parts, ", ")
 }
 
+// BilledElse is what the bills say beside unblended cost: what is left after
+// credits and refunds, and blended cost where that is another.
+func BilledElse(r cost.Report) string {
+	text := r.Currency.Format(r.Total.Net) + " after credits and refunds"
+	if r.Total.Blended != r.Total.Billed {
+		text += "; " + r.Currency.Format(r.Total.Blended) + " at blended rates"
+	}
+	return text
+}
+
 // Assumptions are the terms that a report is made on, each a sentence.
 func Assumptions(r cost.Report) []string {
 	var all []string
@@ -167,6 +188,17 @@ func Assumptions(r cost.Report) []string {
 		all = append(all, fmt.Sprintf("bills from %s to %s; sizes are those of %s",
 			day(p.From), day(p.To.AddDate(0, 0, -1)), day(p.Newest)))
 	}
+	if len(r.Options) > 0 {
+		all = append(all, moving(r)...)
+	}
+	if r.Currency.String() != string(cost.USD) {
+		all = append(all, fmt.Sprintf("amounts are in %s; nothing is converted, and prices in other currencies do not count", r.Currency))
+	}
+	return append(all, "prices are the bill's where it has one, else list prices, without taxes and discounts; GB is 2^30 bytes, as AWS bills")
+}
+
+// moving are the terms on which snapshots are moved.
+func moving(r cost.Report) []string {
 	ratio := "archives are taken not to compress"
 	if r.Ratio.Plain > 0 && r.Ratio.Stored > 0 && r.Ratio.Plain != r.Ratio.Stored {
 		how := "as given"
@@ -177,24 +209,37 @@ func Assumptions(r cost.Report) []string {
 	}
 	read := "snapshots are read from temporary volumes"
 	if r.Source == cost.ReadDirect {
-		read = "snapshots are read through the EBS direct APIs"
+		read = "reads are priced through the EBS direct APIs: " + pricedOnly
 	}
-	all = append(all, ratio, read)
+	all := []string{ratio, read}
+	if r.HourlyRate > 0 {
+		all = append(all, instance(r))
+	}
 	if r.Overlap > 0 {
-		all = append(all, "snapshots are kept for "+Count(r.Overlap, "day")+" beside their archives, and paid for")
-	} else {
-		all = append(all, "each snapshot is deleted on the day it is moved, which migrate does not do")
+		return append(all, "snapshots are kept for "+Count(r.Overlap, "day")+" beside their archives, and paid for")
 	}
-	return append(all, "list prices, without taxes and discounts; GB is 2^30 bytes, as AWS bills")
+	return append(all, "each snapshot is deleted on the day it is moved, which migrate does not do")
+}
+
+// pricedOnly is to be known of direct reads.
+const pricedOnly = "priced only, migrate reads by temporary volumes in this version"
+
+// instance is what the instance is taken to cost and to do.
+func instance(r cost.Report) string {
+	text := "the instance that moves them costs " + r.Currency.Sign() + r.HourlyRate.Decimal() + " an hour, as given"
+	if r.Throughput > 0 {
+		return text + fmt.Sprintf(", and moves %s MiB a second", strconv.FormatFloat(float64(r.Throughput)/(1<<20), 'f', -1, 64))
+	}
+	return text
 }
 
 // ReadBack is what it costs to read all that was moved once, by a standard
 // retrieval: "$1.20", or that no price of it is known.
-func ReadBack(o cost.Option) string {
+func ReadBack(c cost.Currency, o cost.Option) string {
 	if o.NoRetrieval {
-		return "not known"
+		return notKnown
 	}
-	return o.Retrieval.String()
+	return c.Format(o.Retrieval)
 }
 
 // readBack is the same as a number.

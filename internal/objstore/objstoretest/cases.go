@@ -24,7 +24,7 @@ func cases() []testCase {
 		{name: "open a range", run: ranges},
 		{name: "open an object by its etag", needs: conditions, run: openByETag},
 		{name: "read by ranges", run: readByRanges},
-		{name: "list", needs: func(f Fixture) bool { _, ok := f.Store.(objstore.Lister); return ok && !f.NoList }, run: list},
+		{name: "list", needs: func(f Fixture) bool { return !f.NoList }, run: list},
 		{name: "many parts", run: manyParts},
 		{name: "streams in flight", run: streams},
 		{name: "spool", run: spool},

@@ -101,15 +101,10 @@ func readByRanges(s *script) {
 	}
 }
 
-// list holds a store that can list objects against the contract of objstore.Lister.
 func list(s *script) {
-	store, ok := s.Store.(objstore.Lister)
-	if !ok {
-		s.Fatal("the store cannot list objects")
-	}
 	of := func(prefix string) (all []objstore.Info) {
 		s.Helper()
-		for i, err := range store.List(s.Context(), prefix) {
+		for i, err := range s.Store.List(s.Context(), prefix) {
 			if err != nil {
 				s.Fatalf("list %q: %v", prefix, err)
 			}
@@ -139,7 +134,7 @@ func list(s *script) {
 	if got := of(s.key("nothing")); len(got) > 0 {
 		s.Errorf("listed: %+v, want nothing", got)
 	}
-	for i, err := range store.List(s.Context(), s.key("")) {
+	for i, err := range s.Store.List(s.Context(), s.key("")) {
 		if err != nil || i.Key != got[0].Key {
 			s.Errorf("the first is %+v, %v", i, err)
 		}

@@ -14,6 +14,7 @@ import (
 type curRow struct {
 	ID          string            `parquet:"identity_line_item_id,optional,plain,snappy"`
 	Interval    string            `parquet:"identity_time_interval,optional,dict,snappy"`
+	Invoice     string            `parquet:"bill_invoice_id,optional,dict,snappy"`
 	Payer       string            `parquet:"bill_payer_account_id,optional,dict,snappy"`
 	PeriodStart time.Time         `parquet:"bill_billing_period_start_date,optional,plain,snappy,timestamp(millisecond)"`
 	Account     string            `parquet:"line_item_usage_account_id,optional,dict,snappy"`
@@ -35,6 +36,7 @@ type curRow struct {
 // focusRow is a row of a FOCUS export in Parquet.
 type focusRow struct {
 	Cost     float64   `parquet:"BilledCost,plain,snappy"`
+	Invoice  *string   `parquet:"InvoiceId,optional,dict,snappy"`
 	Payer    string    `parquet:"BillingAccountId,dict,snappy"`
 	Currency string    `parquet:"BillingCurrency,dict,snappy"`
 	Category string    `parquet:"ChargeCategory,dict,snappy"`
@@ -60,7 +62,7 @@ func units(n int64) float64 { return float64(n) / one }
 
 func (a *Account) cur(l Line) curRow {
 	return curRow{
-		ID: l.ID, Interval: l.From.Format(zulu) + "/" + l.To.Format(zulu), Payer: a.Payer, PeriodStart: month(l.From), Account: a.ID,
+		ID: l.ID, Interval: l.From.Format(zulu) + "/" + l.To.Format(zulu), Invoice: a.invoice(&l), Payer: a.Payer, PeriodStart: month(l.From), Account: a.ID,
 		Type: l.Type, Start: l.From, End: l.To, UsageType: l.UsageType, Operation: l.Operation, Resource: some(l.Resource),
 		Amount: new(units(l.Amount)), Currency: a.Currency, Rate: l.Rate.Decimal(), Cost: units(l.Cost), Description: l.Description,
 		Tags: map[string]string{"user_name": l.Product}, Region: a.Region,
@@ -74,7 +76,7 @@ func (a *Account) focus(l Line) focusRow {
 		amount = new(units(l.Amount))
 	}
 	return focusRow{
-		Cost: units(l.Cost), Payer: a.Payer, Currency: a.Currency, Category: category(l.Type), End: l.To, Start: l.From,
+		Cost: units(l.Cost), Invoice: some(a.invoice(&l)), Payer: a.Payer, Currency: a.Currency, Category: category(l.Type), End: l.To, Start: l.From,
 		Amount: amount, List: some(price), Resource: some(l.Resource), Account: a.ID, Usage: l.UsageType,
 	}
 }

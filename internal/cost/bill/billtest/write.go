@@ -135,6 +135,14 @@ const (
 	milli = "2006-01-02T15:04:05.000Z"
 )
 
+// invoice is the id of a line's invoice: none before the month is over.
+func (a *Account) invoice(l *Line) string {
+	if month(l.From).AddDate(0, 1, 0).After(a.To) {
+		return ""
+	}
+	return "1" + l.From.Format("200601")
+}
+
 // names of columns in legacy reports, and in CUR 2.0.
 type names struct{ legacy, cur2 string }
 
@@ -151,7 +159,7 @@ func (a *Account) curColumns(layout string) []struct {
 	}{
 		{names{"identity/LineItemId", "identity_line_item_id"}, func(l *Line) string { return l.ID }},
 		{names{"identity/TimeInterval", "identity_time_interval"}, interval},
-		{names{"bill/InvoiceId", "bill_invoice_id"}, is("")},
+		{names{"bill/InvoiceId", "bill_invoice_id"}, a.invoice},
 		{names{"bill/BillingEntity", "bill_billing_entity"}, is("AWS")},
 		{names{"bill/BillType", "bill_bill_type"}, is("Anniversary")},
 		{names{"bill/PayerAccountId", "bill_payer_account_id"}, is(a.Payer)},
@@ -228,6 +236,7 @@ func (a *Account) focusTable() []column {
 		{"ChargePeriodStart", func(l *Line) string { return l.From.Format(milli) }},
 		{"ConsumedQuantity", func(l *Line) string { return double(l.Amount) }},
 		{"ContractedUnitPrice", func(l *Line) string { return l.Rate.Decimal() }},
+		{"InvoiceId", a.invoice},
 		{"EffectiveCost", func(l *Line) string { return double(l.Cost) }},
 		{"ListUnitPrice", func(l *Line) string { return l.Rate.Decimal() }},
 		text("RegionId", a.Region),

@@ -1,4 +1,7 @@
-package workflow
+// Package analyze is the use case of that name: it puts together what bills and
+// EC2 tell of snapshots for cost to reckon with, and tags those of a plan. It
+// knows no SDK, no flags, and prints nothing.
+package analyze
 
 import (
 	"context"
@@ -19,6 +22,7 @@ import (
 // EC2, or by both. It changes nothing, but for Analysis.Tag.
 type Analyzer struct {
 	Askers  []Asker // none: EC2 is not asked
+	Tag     string  // whose values tell how far the move of a snapshot is
 	Options cost.AnalysisOptions
 	Log     *slog.Logger
 	Step    func(string) // told what is looked at, by several goroutines; nil: nobody is
@@ -29,6 +33,8 @@ type Analysis struct {
 	cost.Report
 	// Unasked are the regions that EC2 could not be asked in, each with its credentials.
 	Unasked []error
+	// Refused are those of Unasked whose credentials were named, and work nowhere.
+	Refused []error
 
 	estates map[place]Estate
 }
@@ -36,10 +42,6 @@ type Analysis struct {
 // Bill analyses what bills tell, together with what EC2 does. Where EC2 cannot be
 // asked, notes and Unasked say so.
 func (a *Analyzer) Bill(ctx context.Context, u bill.Usage) (*Analysis, error) {
-	if u.Currency != "" && u.Currency != "USD" {
-		return nil, hint.Wrap(fmt.Errorf("the bill is in %s, and this version counts in US dollars alone", u.Currency),
-			"analyze --live tells sizes without a bill")
-	}
 	holdings := billed(u)
 	s, err := a.survey(ctx, holdings)
 	if err != nil {
@@ -49,6 +51,7 @@ func (a *Analyzer) Bill(ctx context.Context, u bill.Usage) (*Analysis, error) {
 		holdings = s.join(holdings, u)
 	}
 	o := a.Options
+	o.Currency, o.Offline = cost.Currency(u.Currency), len(a.Askers) == 0
 	o.Period = cost.Period{From: u.From, To: u.To, Newest: u.Newest}
 	return a.report(holdings, o, s, u.Notes)
 }
@@ -63,19 +66,19 @@ func (a *Analyzer) survey(ctx context.Context, h []cost.Holding) (*survey, error
 }
 
 func (a *Analyzer) askAll(ctx context.Context, regions, accounts []string) (*survey, error) {
-	s := newSurvey(a.Log)
+	s := newSurvey(a.Log, a.Tag, accounts)
 	// Regions do not wait for each other: one that does not answer takes a minute.
 	parts := make([]*survey, len(regions))
 	running, ctx := errgroup.WithContext(ctx)
 	running.SetLimit(regionsAtOnce)
 	for i, region := range regions {
-		parts[i] = newSurvey(a.Log)
+		parts[i] = newSurvey(a.Log, a.Tag, accounts)
 		running.Go(func() error {
 			if a.Step != nil {
 				a.Step("asking EC2 in " + region)
 			}
 			for _, by := range a.Askers {
-				if err := parts[i].ask(ctx, by, region, accounts); err != nil {
+				if err := parts[i].ask(ctx, by, region); err != nil {
 					return err
 				}
 			}
@@ -89,6 +92,7 @@ func (a *Analyzer) askAll(ctx context.Context, regions, accounts []string) (*sur
 		s.add(part)
 	}
 	s.tellClosed(len(regions))
+	s.tellRefused(a.Askers)
 	return s, nil
 }
 
@@ -96,21 +100,41 @@ func (a *Analyzer) askAll(ctx context.Context, regions, accounts []string) (*sur
 const regionsAtOnce = 8
 
 // Live analyses what EC2 tells of these regions, without a bill. It is an error if
-// it could be asked in none of them.
+// it could be asked in none of them, and if AWS bills them in different currencies.
 func (a *Analyzer) Live(ctx context.Context, regions []string) (*Analysis, error) {
+	currency, err := billedIn(regions)
+	if err != nil {
+		return nil, err
+	}
 	s, err := a.askAll(ctx, regions, nil)
 	if err != nil {
 		return nil, err
 	}
-	if s.answers == 0 && len(s.unasked) > 0 {
+	if len(s.answers) == 0 && len(s.unasked) > 0 {
 		return nil, errors.Join(s.unasked...)
 	}
 	holdings := slices.SortedFunc(maps.Values(s.found), byID)
 	o := a.Options
+	o.Currency = currency
 	if o.Spans, err = s.exact(ctx); err != nil {
 		return nil, err
 	}
-	return a.report(holdings, o, s, nil)
+	return a.report(holdings, o, s, s.barren())
+}
+
+// billedIn is the one currency that AWS bills all of these regions in.
+func billedIn(regions []string) (cost.Currency, error) {
+	var first string
+	for i, region := range regions {
+		if i == 0 {
+			first = region
+		}
+		if one, other := cost.RegionCurrency(first), cost.RegionCurrency(region); one != other {
+			return "", hint.Wrap(fmt.Errorf("%s is billed in %s, and %s in %s: their costs cannot be added up", first, one, region, other),
+				"analyse the regions of each currency alone")
+		}
+	}
+	return cost.RegionCurrency(first), nil
 }
 
 func (a *Analyzer) report(h []cost.Holding, o cost.AnalysisOptions, s *survey, notes []string) (*Analysis, error) {
@@ -122,5 +146,5 @@ func (a *Analyzer) report(h []cost.Holding, o cost.AnalysisOptions, s *survey, n
 	for _, err := range s.unasked {
 		r.Notes = append(r.Notes, err.Error())
 	}
-	return &Analysis{Report: r, Unasked: s.unasked, estates: s.asked}, nil
+	return &Analysis{Report: r, Unasked: s.unasked, Refused: s.refused, estates: s.asked}, nil
 }

@@ -1,4 +1,4 @@
-package workflow
+package analyze
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/workflow"
 )
 
 // place is one account in one region.
@@ -21,56 +21,29 @@ type place struct{ account, region string }
 
 // survey is what EC2 told, of all that were asked.
 type survey struct {
-	log     *slog.Logger
-	found   map[snapshot.ID]cost.Holding // without what a bill tells
-	asked   map[place]Estate             // whose snapshots are all among found
-	owned   map[place][]snapshot.Snapshot
-	by      map[place]Asker
-	answers int                   // how often EC2 told all that it was asked
-	closed  map[string][]closedTo // askers, by name, that had no credentials
-	unasked []error
-	notes   []string
+	log      *slog.Logger
+	accounts []string                 // with any of which snapshots may be shared
+	tag      string                   // whose values tell how far a move is
+	found    map[ownedID]cost.Holding // without what a bill tells
+	asked    map[place]Estate         // whose snapshots are all among found
+	owned    map[place][]snapshot.Snapshot
+	by       map[place]Asker
+	none     map[string][]string   // regions without snapshots, by whose they are: "of account 111122223333"
+	answers  map[string]int        // how often EC2 told an asker, by name, all that it was asked
+	closed   map[string][]closedTo // askers, by name, that had no credentials
+	denied   map[place]error       // where EC2 told the credentials of that account nothing, and why
+	failed   map[string][]error    // what is in unasked, by the asker's name
+	unasked  []error
+	refused  []error // those of unasked whose asker was named, and told nothing anywhere
+	notes    []string
 }
 
-// closedTo is a region that an asker had no credentials for.
-type closedTo struct {
-	region string
-	err    error
-}
-
-func newSurvey(log *slog.Logger) *survey {
+func newSurvey(log *slog.Logger, tag string, accounts []string) *survey {
 	return &survey{
-		log: log, found: map[snapshot.ID]cost.Holding{}, asked: map[place]Estate{},
-		owned: map[place][]snapshot.Snapshot{}, by: map[place]Asker{}, closed: map[string][]closedTo{},
+		log: log, tag: tag, accounts: accounts, found: map[ownedID]cost.Holding{}, asked: map[place]Estate{},
+		owned: map[place][]snapshot.Snapshot{}, by: map[place]Asker{}, none: map[string][]string{}, answers: map[string]int{},
+		closed: map[string][]closedTo{}, denied: map[place]error{}, failed: map[string][]error{},
 	}
-}
-
-// ask asks in one region with one set of credentials. What cannot be asked is
-// said, and no error; an error is that ctx has ended.
-func (s *survey) ask(ctx context.Context, by Asker, region string, accounts []string) error {
-	e, account, err := by.Open(ctx, region)
-	if err != nil && ctx.Err() == nil {
-		s.closed[by.Name] = append(s.closed[by.Name], closedTo{region, err})
-		return nil
-	}
-	if err == nil {
-		err = s.look(ctx, by, e, place{account, region}, accounts)
-	}
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
-		s.not(fmt.Errorf("EC2 was not asked in %s with %s: %w", region, by.Name, err))
-	default:
-		s.answers++
-	}
-	return nil
-}
-
-// not notes what could not be asked.
-func (s *survey) not(err error) {
-	s.unasked = append(s.unasked, err)
-	s.log.Warn("the report goes on without", "err", err, "hint", hint.Of(err))
 }
 
 // add takes what another survey, of another region, has found.
@@ -79,7 +52,16 @@ func (s *survey) add(o *survey) {
 	maps.Copy(s.asked, o.asked)
 	maps.Copy(s.owned, o.owned)
 	maps.Copy(s.by, o.by)
-	s.answers += o.answers
+	maps.Copy(s.denied, o.denied)
+	for name, n := range o.answers {
+		s.answers[name] += n
+	}
+	for whose, regions := range o.none {
+		s.none[whose] = append(s.none[whose], regions...)
+	}
+	for name, errs := range o.failed {
+		s.failed[name] = append(s.failed[name], errs...)
+	}
 	s.unasked = append(s.unasked, o.unasked...)
 	s.notes = append(s.notes, o.notes...)
 	for name, regions := range o.closed {
@@ -87,41 +69,28 @@ func (s *survey) add(o *survey) {
 	}
 }
 
-// tellClosed says once of who has credentials nowhere that they are missing, and of
-// others where.
-func (s *survey) tellClosed(regions int) {
-	for _, name := range slices.Sorted(maps.Keys(s.closed)) {
-		all := s.closed[name]
-		if len(all) == regions {
-			s.not(fmt.Errorf("EC2 was not asked with %s: %w", name, all[0].err))
-			continue
-		}
-		for _, c := range all {
-			s.not(fmt.Errorf("EC2 was not asked in %s with %s: %w", c.region, name, c.err))
-		}
+// look takes what an asker was told of the snapshots of a place, and asks for the
+// rest of what there is to know of them.
+func (s *survey) look(ctx context.Context, by Asker, e Estate, at place, owned []OwnedSnapshot) {
+	if s.asked[at] != nil {
+		return // others asked for the same ones
 	}
-}
-
-func (s *survey) look(ctx context.Context, by Asker, e Estate, at place, accounts []string) error {
-	var owned []OwnedSnapshot
-	for one, err := range e.Owned(ctx) {
-		if err != nil {
-			return err
+	if len(owned) == 0 {
+		whose := "of account " + at.account
+		if at.account == "" {
+			whose = "with " + by.Name
 		}
-		owned = append(owned, one)
+		s.none[whose] = append(s.none[whose], at.region)
 	}
-	if len(owned) > 0 {
-		at.account = owned[0].Account
-	}
-	if at.account == "" || s.asked[at] != nil {
-		return nil // it has no snapshots, or others asked for the same ones
+	if at.account == "" {
+		return
 	}
 	s.asked[at], s.by[at] = e, by
 	volumes := s.volumes(ctx, e, at)
-	shared := s.shared(ctx, e, at, accounts)
+	shared := s.shared(ctx, e, at)
 	holds := s.holds(ctx, e, at, owned)
 	if ctx.Err() != nil {
-		return nil
+		return
 	}
 	for _, one := range owned {
 		s.owned[at] = append(s.owned[at], one.Snapshot)
@@ -136,9 +105,12 @@ func (s *survey) look(ctx context.Context, by Asker, e Estate, at place, account
 		if shared[one.ID] {
 			h.Holds = append(h.Holds, "shared")
 		}
-		s.found[one.ID] = h
+		work, hold := workOf(one.Tags, s.tag)
+		if h.Work = work; hold != "" {
+			h.Holds = append(h.Holds, hold)
+		}
+		s.found[keyOf(h)] = h
 	}
-	return nil
 }
 
 // volumes are those that exist; nil where that cannot be known.
@@ -154,8 +126,8 @@ func (s *survey) volumes(ctx context.Context, e Estate, at place) map[snapshot.V
 	return volumes
 }
 
-func (s *survey) shared(ctx context.Context, e Estate, at place, accounts []string) map[snapshot.ID]bool {
-	others := slices.DeleteFunc(slices.Clone(accounts), func(a string) bool { return a == at.account })
+func (s *survey) shared(ctx context.Context, e Estate, at place) map[snapshot.ID]bool {
+	others := slices.DeleteFunc(slices.Clone(s.accounts), func(a string) bool { return a == at.account })
 	shared, err := e.Shared(ctx, others)
 	if err != nil {
 		s.note(at, "which snapshots are shared is not known", err)
@@ -163,7 +135,7 @@ func (s *survey) shared(ctx context.Context, e Estate, at place, accounts []stri
 	return shared
 }
 
-func (s *survey) holds(ctx context.Context, e Estate, at place, owned []OwnedSnapshot) Holds {
+func (s *survey) holds(ctx context.Context, e Estate, at place, owned []OwnedSnapshot) workflow.Holds {
 	all := make([]snapshot.Snapshot, len(owned))
 	for i := range owned {
 		all[i] = owned[i].Snapshot
@@ -209,17 +181,17 @@ func PartitionOf(region string) string {
 	return "aws"
 }
 
-func spokenHolds(holds []Hold) []string {
+func spokenHolds(holds []workflow.Hold) []string {
 	var all []string
 	for _, h := range holds {
 		switch h.Kind {
-		case HoldImage:
+		case workflow.HoldImage:
 			all = append(all, h.By+" uses it")
-		case HoldLock:
+		case workflow.HoldLock:
 			all = append(all, "locked: "+h.By)
-		case HoldBackup:
+		case workflow.HoldBackup:
 			all = append(all, "AWS Backup")
-		case HoldLifecycle:
+		case workflow.HoldLifecycle:
 			all = append(all, "Data Lifecycle Manager: "+h.By)
 		default:
 			all = append(all, string(h.Kind)+" "+h.By)
@@ -228,22 +200,10 @@ func spokenHolds(holds []Hold) []string {
 	return all
 }
 
-// workedOn says why a snapshot is in somebody's hands by its tags, or was; empty:
-// it is not.
-func workedOn(tags map[string]string, tag string) string {
-	if value, ok := tags[tag]; ok {
-		return fmt.Sprintf("it is tagged already: %s=%s", tag, value)
-	}
-	if st := catalog.StateOf(tags, tag); st.Owned {
-		return "somebody works on it: it has an owner"
-	}
-	return ""
-}
-
 // exact are the spans of all volumes that lists of blocks could be read of. Where
 // they could not, estimates stand, and a note says so.
-func (s *survey) exact(ctx context.Context) (map[snapshot.VolumeID][]cost.Span, error) {
-	spans := map[snapshot.VolumeID][]cost.Span{}
+func (s *survey) exact(ctx context.Context) (map[cost.VolumeKey][]cost.Span, error) {
+	spans := map[cost.VolumeKey][]cost.Span{}
 	for _, at := range s.places() {
 		by := s.by[at]
 		if by.Exact == nil {
@@ -253,14 +213,16 @@ func (s *survey) exact(ctx context.Context) (map[snapshot.VolumeID][]cost.Span, 
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case errors.Is(err, ErrTooDear):
+		case errors.Is(err, workflow.ErrTooDear):
 			return nil, err
 		case err != nil:
 			err = fmt.Errorf("sizes in %s are estimates: %w", at.region, err)
 			s.unasked = append(s.unasked, err)
 			s.log.Warn("blocks could not be listed; sizes are estimates", "region", at.region, "err", err, "hint", hint.Of(err))
 		}
-		maps.Copy(spans, sizes.Spans)
+		for volume, of := range sizes.Spans {
+			spans[cost.VolumeKey{Account: at.account, Region: at.region, ID: volume}] = of
+		}
 		for _, v := range sizes.Skipped {
 			s.notes = append(s.notes, fmt.Sprintf("sizes of %s are estimates: %s", v.Volume, v.Why))
 		}

@@ -1,4 +1,4 @@
-package workflow_test
+package analyze_test
 
 import (
 	"cmp"
@@ -17,9 +17,9 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/snapshot"
-	"snap-to-s3/internal/workflow"
 )
 
 const ebsBlock = 512 << 10
@@ -124,35 +124,35 @@ func (l *lists) Blocks(_ context.Context, id snapshot.ID) iter.Seq2[int64, error
 	}
 }
 
-func (l *lists) Changed(_ context.Context, first, second snapshot.ID) iter.Seq2[workflow.BlockChange, error] {
+func (l *lists) Changed(_ context.Context, first, second snapshot.ID) iter.Seq2[analyze.BlockChange, error] {
 	l.called()
-	return func(yield func(workflow.BlockChange, error) bool) {
+	return func(yield func(analyze.BlockChange, error) bool) {
 		before, after := l.find(first), l.find(second)
-		var changes []workflow.BlockChange
+		var changes []analyze.BlockChange
 		for index, version := range after {
 			if before[index] != version {
-				changes = append(changes, workflow.BlockChange{Index: index})
+				changes = append(changes, analyze.BlockChange{Index: index})
 			}
 		}
 		for index := range before {
 			if _, there := after[index]; !there && l.listGone {
-				changes = append(changes, workflow.BlockChange{Index: index, Gone: true})
+				changes = append(changes, analyze.BlockChange{Index: index, Gone: true})
 			}
 		}
-		slices.SortFunc(changes, func(a, b workflow.BlockChange) int { return cmp.Compare(a.Index, b.Index) })
+		slices.SortFunc(changes, func(a, b analyze.BlockChange) int { return cmp.Compare(a.Index, b.Index) })
 		for _, c := range changes {
 			if !yield(c, nil) {
 				return
 			}
 		}
 		if err := l.fail[second]; err != nil {
-			yield(workflow.BlockChange{}, err)
+			yield(analyze.BlockChange{}, err)
 		}
 	}
 }
 
-func exactly(l *lists) workflow.Exact {
-	return workflow.Exact{Lists: l, Jobs: 3, Log: slog.New(slog.DiscardHandler)}
+func exactly(l *lists) analyze.Exact {
+	return analyze.Exact{Lists: l, Jobs: 3, Log: slog.New(slog.DiscardHandler)}
 }
 
 // What spans say is what a naive account of every block says, whatever EC2 tells
@@ -241,7 +241,8 @@ func TestExactSizesInAReport(t *testing.T) {
 				Partition: "aws", Account: "111122223333", Region: "us-east-1", ID: s.ID, Volume: s.VolumeID, VolumeSize: 1 << 40, Start: s.Start,
 			})
 		}
-		r, err := cost.Analyze(holdings, cost.AnalysisOptions{Spans: got.Spans})
+		key := cost.VolumeKey{Account: "111122223333", Region: "us-east-1", ID: h.volume}
+		r, err := cost.Analyze(holdings, cost.AnalysisOptions{Spans: map[cost.VolumeKey][]cost.Span{key: got.Spans[h.volume]}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,7 +287,7 @@ func TestNoMoreRequestsThanNeeded(t *testing.T) {
 		}
 	}
 	terabyte := history{volume: "vol-00000004", blocks: 2 << 20, of: make([]map[int64]int, 2)}.snapshots()
-	if n := (workflow.Exact{}).Requests(terabyte); n != 3*(210+1) { // 2,097,152 blocks, 10,000 a page
+	if n := (analyze.Exact{}).Requests(terabyte); n != 3*(210+1) { // 2,097,152 blocks, 10,000 a page
 		t.Errorf("two snapshots of 1 TiB: %d requests at most", n)
 	}
 }
@@ -296,7 +297,7 @@ func TestVolumesThatCannotBeCompared(t *testing.T) {
 	good := history{volume: "vol-00000001", blocks: 10, of: []map[int64]int{{1: 1}, {1: 1, 2: 2}}}
 	other := history{volume: "vol-00000002", blocks: 10, of: []map[int64]int{{1: 1}, {3: 4}}}
 	want := []cost.Span{{First: good.id(0), Last: good.id(1), Bytes: ebsBlock}, {First: good.id(1), Last: good.id(1), Bytes: ebsBlock}}
-	refused := fmt.Errorf("list blocks: %w", workflow.ErrBlocksRefused)
+	refused := fmt.Errorf("list blocks: %w", analyze.ErrBlocksRefused)
 	for _, c := range []struct {
 		name   string
 		change func(l *lists, s []snapshot.Snapshot)

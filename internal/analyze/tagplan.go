@@ -1,4 +1,4 @@
-package workflow
+package analyze
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/workflow"
 )
 
 // TagOutcome is what came of one snapshot of a plan.
@@ -41,7 +42,7 @@ const tagsALook = 20
 // Tag looks at each snapshot of the plan again and, with apply, sets its tag.
 // Tags of snapshots that are held, are not complete, have the tag already whatever its
 // value, or are worked on, are not touched. tell is told of each. The error
-// is a *BatchError where some failed, or that ctx has ended.
+// is a *workflow.BatchError where some failed, or that ctx has ended.
 func (a *Analysis) Tag(ctx context.Context, p cost.Plan, apply Apply, tell func(Tagging)) error {
 	t := tagging{Analysis: a, plan: p, apply: apply, tell: tell}
 	for _, m := range p.Moves {
@@ -56,7 +57,7 @@ func (a *Analysis) Tag(ctx context.Context, p cost.Plan, apply Apply, tell func(
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case len(t.errs) > 0:
-		return &BatchError{Failed: len(t.errs), Total: t.total, Errs: t.errs}
+		return &workflow.BatchError{Failed: len(t.errs), Total: t.total, Errs: t.errs}
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package workflow
+package analyze
 
 import (
 	"cmp"
@@ -21,12 +21,8 @@ const measured = 200
 // EC2 did not tell how much they hold do not count.
 func MeasureRatio(ctx context.Context, store objstore.Store, bucket string) (cost.Ratio, int, error) {
 	doing := fmt.Sprintf("measure compression in bucket %s", bucket)
-	lister, ok := store.(objstore.Lister)
-	if !ok {
-		return cost.Ratio{}, 0, fmt.Errorf("%s: %w", doing, errNoList)
-	}
 	var found []objstore.Info
-	for info, err := range lister.List(ctx, layout.Manifests) {
+	for info, err := range store.List(ctx, layout.Manifests) {
 		if err != nil {
 			return cost.Ratio{}, 0, fmt.Errorf("%s: %w", doing, err)
 		}
@@ -38,9 +34,9 @@ func MeasureRatio(ctx context.Context, store objstore.Store, bucket string) (cos
 	r := cost.Ratio{Measured: true}
 	n := 0
 	for _, info := range found[:min(measured, len(found))] {
-		body, err := readRecord(ctx, store, bucket, info.Key)
+		body, err := objstore.ReadAll(ctx, store, info.Key, layout.MaxRecord)
 		if err != nil {
-			return cost.Ratio{}, 0, fmt.Errorf("%s: %w", doing, err)
+			return cost.Ratio{}, 0, fmt.Errorf("%s: read %s: %w", doing, info.Key, err)
 		}
 		rec, err := layout.DecodeSnapshotRecord(body)
 		if err != nil {

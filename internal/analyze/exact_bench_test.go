@@ -1,4 +1,4 @@
-package workflow_test
+package analyze_test
 
 import (
 	"context"
@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/snapshot"
-	"snap-to-s3/internal/workflow"
 )
 
 // everywhere is a volume that is full, and of which each snapshot changes every
@@ -25,10 +25,10 @@ func (e everywhere) Blocks(context.Context, snapshot.ID) iter.Seq2[int64, error]
 	}
 }
 
-func (e everywhere) Changed(context.Context, snapshot.ID, snapshot.ID) iter.Seq2[workflow.BlockChange, error] {
-	return func(yield func(workflow.BlockChange, error) bool) {
+func (e everywhere) Changed(context.Context, snapshot.ID, snapshot.ID) iter.Seq2[analyze.BlockChange, error] {
+	return func(yield func(analyze.BlockChange, error) bool) {
 		for i := int64(0); i < e.blocks; i += 7 {
-			if !yield(workflow.BlockChange{Index: i}, nil) {
+			if !yield(analyze.BlockChange{Index: i}, nil) {
 				return
 			}
 		}
@@ -44,7 +44,7 @@ func BenchmarkExact(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		x := workflow.Exact{Lists: e, Log: slog.New(slog.DiscardHandler)}
+		x := analyze.Exact{Lists: e, Log: slog.New(slog.DiscardHandler)}
 		if got, err := x.Sizes(b.Context(), s); err != nil || len(got.Spans) != 1 {
 			b.Fatalf("%+v, %v", got, err)
 		}

@@ -1,4 +1,4 @@
-package workflow
+package analyze
 
 import (
 	"context"
@@ -16,7 +16,9 @@ import (
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/cost/bill"
+	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/workflow"
 )
 
 // estate is EC2 as one account sees it.
@@ -25,6 +27,7 @@ type estate struct {
 	volumes   []EBSVolume
 	tags      map[snapshot.ID]map[string]string
 	broken    error // of all that is asked for besides snapshots
+	denied    error // of what is asked for of snapshots
 }
 
 func each[T any](all []T, err error) iter.Seq2[T, error] {
@@ -42,7 +45,7 @@ func each[T any](all []T, err error) iter.Seq2[T, error] {
 }
 
 func (e *estate) Owned(context.Context) iter.Seq2[OwnedSnapshot, error] {
-	return each(e.snapshots, nil)
+	return each(e.snapshots, e.denied)
 }
 
 func (e *estate) Volumes(context.Context) iter.Seq2[EBSVolume, error] {
@@ -53,7 +56,9 @@ func (e *estate) Shared(context.Context, []string) (map[snapshot.ID]bool, error)
 	return nil, e.broken
 }
 
-func (e *estate) Holds(context.Context, []snapshot.Snapshot) (Holds, error) { return Holds{}, e.broken }
+func (e *estate) Holds(context.Context, []snapshot.Snapshot) (workflow.Holds, error) {
+	return workflow.Holds{}, e.broken
+}
 
 func (e *estate) Snapshots(_ context.Context, f catalog.Filter) iter.Seq2[snapshot.Snapshot, error] {
 	return func(yield func(snapshot.Snapshot, error) bool) {
@@ -85,7 +90,9 @@ func (e *estate) DeleteTags(context.Context, snapshot.ID, map[string]string) err
 }
 
 func (e *estate) asker() Asker {
-	return Asker{Name: "a test", Open: func(context.Context, string) (Estate, string, error) { return e, "111122223333", nil }}
+	return Asker{Name: "a test", Open: func(context.Context, string) (Estate, func(context.Context) string, error) {
+		return e, func(context.Context) string { return "111122223333" }, nil
+	}}
 }
 
 func owned(id snapshot.ID, start time.Time) OwnedSnapshot {
@@ -99,7 +106,7 @@ func day(n int) time.Time { return time.Date(2026, 9, n, 0, 0, 0, 0, time.UTC) }
 func inBill(id snapshot.ID, tier bill.Tier, gib int64, gone bool) bill.Snapshot {
 	return bill.Snapshot{
 		Partition: "aws", Region: "us-east-1", Account: "111122223333", ID: id, Tier: tier, Bytes: gib << 30, Gone: gone,
-		Cost: cost.Dollar, NetCost: cost.Dollar / 2, Rate: cost.Dollar / 20,
+		Cost: cost.Dollar, BlendedCost: cost.Dollar / 4, NetCost: cost.Dollar / 2, Rate: cost.Dollar / 20,
 	}
 }
 
@@ -117,7 +124,7 @@ func TestTiersOfABill(t *testing.T) {
 	} {
 		want := c.want
 		want.Partition, want.Region, want.Account, want.ID, want.InBill = "aws", "us-east-1", "111122223333", "snap-00000001", true
-		want.Cost, want.NetCost, want.Rate = 2*cost.Dollar, cost.Dollar, cost.Dollar/20
+		want.Cost, want.Blended, want.NetCost, want.Rate, want.ArchiveRate = 2*cost.Dollar, cost.Dollar/2, cost.Dollar, cost.Dollar/20, cost.Dollar/20
 		for _, order := range [][]bill.Snapshot{{c.standard, c.archive}, {c.archive, c.standard}} {
 			if diff := cmp.Diff([]cost.Holding{want}, billed(bill.Usage{Snapshots: order})); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -191,8 +198,11 @@ func TestBillAndEC2(t *testing.T) {
 		t.Errorf("without rights: %v, %q", err, a.Notes)
 	}
 	u.Currency = "CNY"
-	if _, err := analyzer().Bill(t.Context(), u); err == nil || !strings.Contains(err.Error(), "CNY") {
+	if a, err := analyzer().Bill(t.Context(), u); err != nil || a.Currency != cost.CNY {
 		t.Errorf("another currency: %v", err)
+	}
+	if _, err := analyzer().Live(t.Context(), []string{"us-east-1", "cn-north-1"}); err == nil || hint.Of(err) == "" || !strings.Contains(err.Error(), "cn-north-1 in CNY") {
+		t.Errorf("regions of two currencies: %v", err)
 	}
 	stopped, stop := context.WithCancelCause(t.Context())
 	why := errors.New("stopped")
@@ -224,7 +234,7 @@ func TestTagPlan(t *testing.T) {
 	for _, apply := range []Apply{DryRun, Carry} {
 		got := map[snapshot.ID]string{}
 		err := a.Tag(t.Context(), p, apply, func(t Tagging) { got[t.Snapshot] = string(t.Outcome) + " " + t.Why })
-		batch, ok := errors.AsType[*BatchError](err)
+		batch, ok := errors.AsType[*workflow.BatchError](err)
 		if !ok || batch.Failed != 1 || batch.Total != 6 {
 			t.Errorf("it ends with %v", err)
 		}

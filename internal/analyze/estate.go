@@ -1,4 +1,4 @@
-package workflow
+package analyze
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/workflow"
 )
 
 // OwnedSnapshot is a snapshot and whose it is.
@@ -25,7 +26,7 @@ type EBSVolume struct {
 // once, and end after the first error.
 type Estate interface {
 	catalog.Catalog
-	HoldFinder
+	workflow.HoldFinder
 	// Owned yields all snapshots that the account owns, in any state.
 	Owned(ctx context.Context) iter.Seq2[OwnedSnapshot, error]
 	// Volumes yields all volumes.
@@ -38,9 +39,11 @@ type Estate interface {
 // Asker is one set of credentials that EC2 is asked with.
 type Asker struct {
 	Name string // for a person: "profile audit"
-	// Open makes ready to ask in a region. account is empty where the credentials
-	// do not say whose they are.
-	Open func(ctx context.Context, region string) (e Estate, account string, err error)
+	// Named says that a person named them: that they work nowhere is then an error.
+	Named bool
+	// Open makes ready to ask in a region. account, which is called where EC2's
+	// answers do not tell, says whose the credentials are; empty: that is not known.
+	Open func(ctx context.Context, region string) (e Estate, account func(context.Context) string, err error)
 	// Exact reads lists of blocks of snapshots of a region, all of one account;
 	// nil: nothing is read, and sizes that no bill tells are estimates.
 	Exact func(ctx context.Context, region string, s []snapshot.Snapshot) (ExactSizes, error)

@@ -1,4 +1,4 @@
-package workflow
+package analyze
 
 import (
 	"context"
@@ -36,19 +36,15 @@ func (b BillBucket) Input(ctx context.Context, key string) (bill.Input, error) {
 			return bill.Input{}, fmt.Errorf("read bill %s: %w", b.name(key), err)
 		}
 	}
-	lister, ok := b.Store.(objstore.Lister)
-	if !ok {
-		return bill.Input{}, fmt.Errorf("read bill %s: %w", b.name(key), errNoList)
-	}
 	prefix := key
 	if key != "" {
 		prefix = strings.TrimSuffix(key, "/") + "/"
 	}
-	for _, err := range lister.List(ctx, prefix) {
+	for _, err := range b.Store.List(ctx, prefix) {
 		if err != nil {
 			return bill.Input{}, fmt.Errorf("read bill %s: there is no such object, or it is forbidden; below it: %w", b.name(key), err)
 		}
-		return b.folder(lister, prefix), nil
+		return b.folder(prefix), nil
 	}
 	return bill.Input{}, hint.Wrap(fmt.Errorf("read bill %s: there is no such object, and none below it", b.name(key)),
 		"aws s3 ls --recursive s3://"+b.Bucket+"/ shows what is there; allow s3:GetObject on it")
@@ -56,12 +52,12 @@ func (b BillBucket) Input(ctx context.Context, key string) (bill.Input, error) {
 
 func (b BillBucket) name(key string) string { return "s3://" + b.Bucket + "/" + key }
 
-func (b BillBucket) folder(lister objstore.Lister, prefix string) bill.Input {
+func (b BillBucket) folder(prefix string) bill.Input {
 	return bill.Input{
 		Name: b.name(prefix), Size: -1,
 		Files: func(ctx context.Context) iter.Seq2[bill.Input, error] {
 			return func(yield func(bill.Input, error) bool) {
-				for info, err := range lister.List(ctx, prefix) {
+				for info, err := range b.Store.List(ctx, prefix) {
 					if err != nil {
 						yield(bill.Input{}, err)
 						return
