@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -81,6 +82,11 @@ func (s *Session) again(ctx context.Context, cause error) error {
 		return nil
 	}
 	most := max(0, c.max.Load()-1)
+	if awsmiddleware.GetOperationName(ctx) == "CreateTags" && Code(cause) == codeExpired {
+		// It was signed at another time, so a while ago: whatever told the caller then
+		// that the tags are its to write has to be asked again.
+		return &retry.MaxAttemptsError{Attempt: int(c.failed.Load()) + 1, Err: cause}
+	}
 	if stall, ok := errors.AsType[*StallError](cause); ok && (stall.After <= s.stall || stall.After > s.bodyStall) {
 		allowed := int64(silentAttempts)
 		if stall.After > s.bodyStall {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"snap-to-s3/internal/aws"
 	"snap-to-s3/internal/aws/ec2"
 	"snap-to-s3/internal/awssim"
 	"snap-to-s3/internal/catalog"
@@ -294,5 +295,37 @@ func TestCatalogNamesWhatIsDenied(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error()+hint.Of(err), strings.TrimSpace(action)) {
 			t.Errorf("%s: error %v, hint %q do not name the right", action, err, hint.Of(err))
 		}
+	}
+}
+
+// A write of tags that was signed long ago is not made again by itself: meanwhile
+// the tags may have become somebody else's to write. The next one is by AWS's time.
+func TestOldWritesOfTagsAreNotRepeated(t *testing.T) {
+	w := newWorld(t, awssim.Config{})
+	c := ec2.NewCatalog(w.session)
+	look := func() {
+		t.Helper()
+		for _, err := range c.Snapshots(t.Context(), catalog.Filter{IDs: []snapshot.ID{w.snapshot.ID}}) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	look()
+	w.sim.SetClock(func() time.Time { return time.Now().Add(time.Hour) })
+	w.sim.ResetCalls()
+	mine := map[string]string{"owner": "me"}
+	if err := c.SetTags(t.Context(), w.snapshot.ID, mine); aws.Code(err) != "RequestExpired" {
+		t.Errorf("an old write: %v, want RequestExpired", err)
+	}
+	if n := w.count("CreateTags"); n != 1 {
+		t.Errorf("it was made %d times", n)
+	}
+	if got := w.sim.Tags(string(w.snapshot.ID))["owner"]; got != "" {
+		t.Errorf("the tag is %q", got)
+	}
+	look() // is made again
+	if err := c.SetTags(t.Context(), w.snapshot.ID, mine); err != nil {
+		t.Errorf("a new write: %v", err)
 	}
 }
