@@ -53,7 +53,7 @@ func account(t *testing.T, volumes, each int) cost.Report {
 				h.Average, h.VolumeState = true, cost.VolumeDeleted
 			}
 			h.Cost = cost.Money(h.Billed / gib * 50_000_000)
-			h.NetCost = h.Cost
+			h.NetCost, h.Blended = h.Cost, h.Cost
 			all = append(all, h)
 		}
 	}
