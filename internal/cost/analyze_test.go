@@ -221,7 +221,7 @@ func TestRates(t *testing.T) {
 }
 
 func TestWhy(t *testing.T) {
-	const untold = "not reckoned: EC2 did not tell of which volume they are; AWS_PROFILE, --profile or --role-arn name credentials that it answers"
+	const untold = "not reckoned: EC2 did not tell of which volume they are, and the notes say why"
 	for _, tt := range []struct {
 		change func(*Holding)
 		want   string

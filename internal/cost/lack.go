@@ -18,7 +18,7 @@ func (a *analysis) lack(v *Volume) {
 	case v.ID == "" && untold && a.o.Offline:
 		v.notReckoned("EC2 was not asked of which volume they are; leave out --offline")
 	case v.ID == "" && untold:
-		v.notReckoned("EC2 did not tell of which volume they are; AWS_PROFILE, --profile or --role-arn name credentials that it answers")
+		v.notReckoned("EC2 did not tell of which volume they are, and the notes say why")
 	case v.Sum.Snapshots == 0:
 		v.Why = "none of them is there any more"
 	case !movable && moved:

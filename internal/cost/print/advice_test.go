@@ -52,7 +52,7 @@ func TestBillAlone(t *testing.T) {
 	}
 	for offline, why := range map[bool]string{
 		true:  "EC2 was not asked of which volume they are; leave out --offline",
-		false: "EC2 did not tell of which volume they are; AWS_PROFILE, --profile or --role-arn name credentials that it answers",
+		false: "EC2 did not tell of which volume they are, and the notes say why",
 	} {
 		r := analysis(t, h, cost.AnalysisOptions{Offline: offline})
 		text := write(t, print.Text, r)
