@@ -8,12 +8,11 @@
 # it (a temporary folder, removed at the end; a given one is kept and used again).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/bench-common.sh
 
 rounds=${BENCH_ROUNDS:-3}
 lines=${BENCH_LINES:-10000000}
-for program in zcat awk go; do
-  command -v "$program" >/dev/null || { echo "bench: $program is not installed" >&2; exit 1; }
-done
+need zcat awk go
 if [[ -n ${BENCH_DIR:-} ]]; then
   dir=$BENCH_DIR
   mkdir -p "$dir"
@@ -21,8 +20,6 @@ else
   dir=$(mktemp -d)
   trap 'rm -rf "$dir"' EXIT
 fi
-
-say() { echo "bench: $*" >&2; }
 
 go test -c -o "$dir/bill.test" ./internal/cost/bill
 run() { BENCH_BILL="$dir/$1" BENCH_LINES=$lines "$dir/bill.test" -test.run '^$' -test.bench "^Benchmark$2\$" -test.benchtime 1x -test.timeout 0; }

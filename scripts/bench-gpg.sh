@@ -11,12 +11,11 @@
 # temporary folder, removed at the end; a given one is kept and used again).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/bench-common.sh
 
 rounds=${BENCH_ROUNDS:-5}
 mib=${BENCH_MIB:-1024}
-for program in gpg gpgconf zstd dd go; do
-  command -v "$program" >/dev/null || { echo "bench: $program is not installed" >&2; exit 1; }
-done
+need gpg gpgconf zstd dd go
 # The sockets of gpg's agent are below it: a short path.
 GNUPGHOME=$(mktemp -d /tmp/bXXXXXX)
 export GNUPGHOME
@@ -31,25 +30,10 @@ fi
 cleanup() { gpgconf --kill all; rm -rf "$GNUPGHOME" "${temporary[@]}"; }
 trap cleanup EXIT
 
-say() { echo "bench: $*" >&2; }
-
 # files: those of /usr, one after the other, as often as it takes.
-make_files() {
-  local list="$dir/list" want=$((mib << 20)) have=0
-  find /usr -type f -size -64M -readable 2>/dev/null | LC_ALL=C sort | tr '\n' '\0' >"$list"
-  : >"$dir/files"
-  while [[ $have -lt $want ]]; do
-    # head ends the pipe, and files may vanish: what counts is what has come.
-    (xargs -0 cat <"$list" 2>/dev/null | head -c "$((want - have))" >>"$dir/files") || true
-    [[ $(stat -c %s "$dir/files") -gt $have ]] || { echo "bench: no readable files in /usr" >&2; exit 1; }
-    have=$(stat -c %s "$dir/files")
-  done
-  rm "$list"
-}
-
 say "making $mib MiB of noise and of files in $dir"
 [[ -s $dir/noise ]] || head -c "$((mib << 20))" /dev/urandom >"$dir/noise"
-[[ -s $dir/files ]] || make_files
+[[ -s $dir/files ]] || usr_bytes "$dir/files" "$mib"
 go build -o "$dir/snap-to-s3" ./cmd/snap-to-s3
 gpg --batch --quiet --passphrase '' --quick-generate-key bench future-default default never
 

@@ -8,12 +8,11 @@
 # temporary folder, removed at the end; a given one is kept and used again).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/bench-common.sh
 
 rounds=${BENCH_ROUNDS:-5}
 mib=${BENCH_MIB:-1024}
-for program in lz4 zstd dd go; do
-  command -v "$program" >/dev/null || { echo "bench: $program is not installed" >&2; exit 1; }
-done
+need lz4 zstd dd go
 if [[ -n ${BENCH_DIR:-} ]]; then
   dir=$BENCH_DIR
   mkdir -p "$dir"
@@ -22,24 +21,9 @@ else
   trap 'rm -rf "$dir"' EXIT
 fi
 
-say() { echo "bench: $*" >&2; }
-
 # mixed: the files of /usr, one after the other, as often as it takes.
-make_mixed() {
-  local list="$dir/list" want=$((mib << 20)) have=0
-  find /usr -type f -size -64M -readable 2>/dev/null | LC_ALL=C sort | tr '\n' '\0' >"$list"
-  : >"$dir/mixed"
-  while [[ $have -lt $want ]]; do
-    # head ends the pipe, and files may vanish: what counts is what has come.
-    (xargs -0 cat <"$list" 2>/dev/null | head -c "$((want - have))" >>"$dir/mixed") || true
-    [[ $(stat -c %s "$dir/mixed") -gt $have ]] || { echo "bench: no readable files in /usr" >&2; exit 1; }
-    have=$(stat -c %s "$dir/mixed")
-  done
-  rm "$list"
-}
-
 say "making $mib MiB of mixed data and of zeros in $dir"
-[[ -s $dir/mixed ]] || make_mixed
+[[ -s $dir/mixed ]] || usr_bytes "$dir/mixed" "$mib"
 [[ -s $dir/zeros ]] || dd if=/dev/zero of="$dir/zeros" bs=1M count="$mib" status=none
 head -c "$((128 << 20))" "$dir/mixed" >"$dir/part"
 rm -f "$dir/sparse" && truncate -s 2T "$dir/sparse"

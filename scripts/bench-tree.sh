@@ -13,13 +13,11 @@
 # them (a temporary folder, removed at the end; a given one is kept and used again).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/bench-common.sh
 
 rounds=${BENCH_ROUNDS:-5}
 mib=${BENCH_MIB:-1024}
-say() { echo "bench: $*" >&2; }
-for program in tar lz4 zstd go split; do
-  command -v "$program" >/dev/null || { say "$program is not installed"; exit 1; }
-done
+need tar lz4 zstd go split
 dir=${BENCH_DIR:-$(mktemp -d)}
 mkdir -p "$dir/slow" "$dir/mount"
 
@@ -42,10 +40,7 @@ trap clean EXIT
 # mixed: the first files of /usr, as many as have the size. A name with a newline
 # is left out.
 make_mixed() {
-  find /usr -type f -size -64M -readable -printf '%s %p\n' 2>/dev/null | LC_ALL=C sort -k2 |
-    awk -v most=$((mib << 20)) 'size < most { size += $1; sub(/^[0-9]+ /, ""); print }' >"$dir/list"
-  mkdir "$dir/mixed.new"
-  tar -c -C / --no-recursion --verbatim-files-from -T "$dir/list" 2>/dev/null | tar -x -C "$dir/mixed.new"
+  usr_tree "$dir/mixed.new" "$mib"
   mv "$dir/mixed.new" "$dir/mixed"
 }
 

@@ -7,22 +7,17 @@
 # Environment: BENCH_ROUNDS (3), BENCH_MIB of files (1024).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/bench-common.sh
 
 rounds=${BENCH_ROUNDS:-3}
 mib=${BENCH_MIB:-1024}
-say() { echo "bench: $*" >&2; }
 [ "$(id -u)" -eq 0 ] || { say "only root may mount"; exit 1; }
-for program in mkfs.ext4 lz4 go awk; do
-  command -v "$program" >/dev/null || { say "$program is not installed"; exit 1; }
-done
+need mkfs.ext4 lz4 go awk
 dir=$(mktemp -d)
 trap 'rm -rf --one-file-system "$dir"' EXIT
 
 say "a disk with $mib MiB of the files of /usr"
-mkdir "$dir/files"
-find /usr -type f -size -64M -readable -printf '%s %p\n' 2>/dev/null | LC_ALL=C sort -k2 |
-  awk -v most=$((mib << 20)) 'size < most { size += $1; sub(/^[0-9]+ /, ""); print }' >"$dir/list"
-tar -c -C / --no-recursion --verbatim-files-from -T "$dir/list" 2>/dev/null | tar -x -C "$dir/files"
+usr_tree "$dir/files" "$mib"
 truncate -s $((mib * 3 / 2))M "$dir/disk.img"
 mkfs.ext4 -q -F -d "$dir/files" "$dir/disk.img"
 rm -rf "$dir/files"
