@@ -64,6 +64,7 @@ func stoppedPastItsClaim(t *testing.T, kinds []scenario, some int) {
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		all = all[:min(len(all), some)]
 	}
+	all = soaked(t, all)
 	eachOf(t, all, func(t *testing.T, n nap) { n.check(t) })
 }
 

@@ -13,10 +13,29 @@ import (
 	"snap-to-s3/internal/awssim"
 )
 
-// The environment that asks for all that is only sampled otherwise.
+// The environment that asks for all that is only sampled otherwise: "1" for all of
+// it, "2/8" for the second of eight parts.
 const soakEnv = "SNAP_TO_S3_SOAK"
 
 func soaking() bool { return os.Getenv(soakEnv) != "" }
+
+// soaked is the part of all that is asked for.
+func soaked[T any](t *testing.T, all []T) []T {
+	t.Helper()
+	asked := os.Getenv(soakEnv)
+	if !strings.Contains(asked, "/") {
+		return all
+	}
+	var k, n int
+	if _, err := fmt.Sscanf(asked, "%d/%d", &k, &n); err != nil || k < 1 || k > n {
+		t.Fatalf("%s=%q is no part such as 2/8", soakEnv, asked)
+	}
+	var some []T
+	for i := k - 1; i < len(all); i += n {
+		some = append(some, all[i])
+	}
+	return some
+}
 
 // cell is one call and what goes wrong with it.
 type cell struct {
@@ -67,6 +86,7 @@ func faultMatrix(t *testing.T, kinds []scenario) {
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		all = all[:min(len(all), sampled)]
 	}
+	all = soaked(t, all)
 	eachOf(t, all, func(t *testing.T, c cell) { c.check(t) })
 }
 
