@@ -49,13 +49,15 @@ its machine have left. This is for the rest. It goes by whose a thing is:
   no-owner     volumes, and tags "migrating" or "validating", without an owner:
                the predecessor's, which may be at work. They go only if each is
                named as an argument
-  kept         kept by --keep-temp-volumes; it is only shown
+  kept         kept by --keep-temp-volumes. A volume goes only if it is named
+               as an argument: what is mounted of it here is unmounted first
 
 Each step looks again at what says whose the thing is. A volume that another
 instance has is never detached, nor one whose device is in use here. Snapshots
 and objects are never deleted.
 
-IDs of snapshots, volumes, uploads or runs restrict it to those.`,
+IDs of snapshots, volumes, uploads or runs restrict it to those, and it says of
+which of them there is nothing.`,
 		Example: `  # What is there, and what would be done
   snap-to-s3 cleanup --bucket backups.example.com
 
@@ -63,7 +65,10 @@ IDs of snapshots, volumes, uploads or runs restrict it to those.`,
   snap-to-s3 cleanup --bucket backups.example.com --yes
 
   # A snapshot that the predecessor left at "migrating", and its volume
-  snap-to-s3 cleanup snap-0123456789abcdef0 vol-0123456789abcdef0 --yes`,
+  snap-to-s3 cleanup snap-0123456789abcdef0 vol-0123456789abcdef0 --yes
+
+  # A volume that was kept
+  snap-to-s3 cleanup vol-0123456789abcdef0 --yes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o, err := f.options(args)
 			if err != nil {
@@ -134,9 +139,12 @@ func (f *cleanupFlags) options(args []string) (CleanupOptions, error) {
 	return o, err
 }
 
-// leftoverID is what an id of an upload, which a store makes as it likes, or of a
-// run can look like.
-var leftoverID = regexp.MustCompile(`^[!-~]+$`)
+// runID is what runstate.NewRunID makes. An upload's id a store makes as it likes, but
+// none so short as a word or a mistyped id of EC2.
+var (
+	runID    = regexp.MustCompile(`^[0-9]{8}-[0-9]{6}-[a-z2-7]{8}$`)
+	uploadID = regexp.MustCompile(`^[!-~]{20,}$`)
+)
 
 func checkLeftoverID(id string) error {
 	switch {
@@ -144,10 +152,12 @@ func checkLeftoverID(id string) error {
 		if _, err := snapshot.ParseID(id); err != nil {
 			return usagef("", "%w", err)
 		}
-	case strings.HasPrefix(id, "vol-") && !snapshot.VolumeID(id).Valid():
-		return usagef("", "%q is not a volume id (vol- and 8 or 17 hex digits)", id)
-	case !leftoverID.MatchString(id):
-		return usagef("", "%q is not the id of a snapshot, volume, upload or run", id)
+	case strings.HasPrefix(id, "vol-"):
+		if !snapshot.VolumeID(id).Valid() {
+			return usagef("", "%q is not a volume id (vol- and 8 or 17 hex digits)", id)
+		}
+	case !runID.MatchString(id) && !uploadID.MatchString(id):
+		return usagef("snap-to-s3 cleanup without ids shows all that there is, with their ids", "%q is not the id of a snapshot, volume, upload or run", id)
 	}
 	return nil
 }

@@ -45,6 +45,7 @@ type jsonCleanSummary struct {
 	Spared  int        `json:"spared"`
 	Left    int        `json:"left"`
 	Seconds float64    `json:"seconds"`
+	Nothing []string   `json:"nothing,omitempty"`
 	Problem *jsonError `json:"problem,omitempty"`
 }
 
@@ -104,7 +105,7 @@ func groupText(g workflow.Group) string {
 	case workflow.GroupNobody:
 		return "Without an owner, as the predecessor makes them"
 	case workflow.GroupKept:
-		return "Kept by --keep-temp-volumes; this costs money"
+		return "Kept by --keep-temp-volumes; this costs money, and goes if the volume is named with --yes"
 	}
 	return string(g)
 }
@@ -154,11 +155,16 @@ func whoseText(l workflow.Leftover) string {
 	return text
 }
 
-// Summary writes the last line.
+// Summary writes the last line, and before it of which ids there is nothing.
 func (r *cleanupReport) Summary(s workflow.CleanSummary, err error) {
+	if !r.options.JSON {
+		for _, id := range s.Nothing {
+			r.write(ui.Visible(id) + ": nothing of it is left behind, or it is in another region or account\n")
+		}
+	}
 	switch {
 	case r.options.JSON:
-		r.line(jsonCleanSummary{head("summary"), s.Found, r.would, s.Removed, s.Spared, s.Left, s.Elapsed.Seconds(), jsonErr(err)})
+		r.line(jsonCleanSummary{head("summary"), s.Found, r.would, s.Removed, s.Spared, s.Left, s.Elapsed.Seconds(), s.Nothing, jsonErr(err)})
 		return
 	case r.options.Yes:
 		r.write(fmt.Sprintf("%d removed, %d gone already or somebody's by now, %d stay\n", s.Removed, s.Spared, s.Left+s.Found))

@@ -27,7 +27,7 @@ import (
 // line, and proves that what is in the bucket is the disks. One is stored as
 // files, where this process may mount.
 func runDemo(ctx context.Context, env Env) (err error) {
-	say := func(format string, args ...any) { fmt.Fprintf(env.Stdout, format+"\n", args...) }
+	say := func(format string, args ...any) { fmt.Fprintf(env.out, format+"\n", args...) }
 	started := time.Now()
 	s, err := openSandbox("nvme")
 	if err != nil {
@@ -62,7 +62,7 @@ func runDemo(ctx context.Context, env Env) (err error) {
 		return err
 	}
 	say("\n# The bucket now:")
-	archives := s.list(env.Stdout)
+	archives := s.list(env.out)
 	say("\n# The snapshots' tags now:")
 	for _, id := range s.ids {
 		say("%s  %s", id, pairs(s.sim.Tags(id)))
@@ -83,7 +83,7 @@ func runDemo(ctx context.Context, env Env) (err error) {
 // show prints a command line of ours and runs it.
 func (s *sandbox) show(ctx context.Context, env Env, args ...string) error {
 	argv := append([]string{"snap-to-s3"}, args...)
-	fmt.Fprintf(env.Stdout, "$ %s\n", strings.Join(argv, " "))
+	fmt.Fprintf(env.out, "$ %s\n", strings.Join(argv, " "))
 	return s.run(ctx, env, argv)
 }
 
@@ -137,7 +137,7 @@ func (s *sandbox) prove(ctx context.Context, env Env, o awssim.Object) error {
 		}
 	}
 	line := fmt.Sprintf("%s -dc %s | %s", program, hint.Quote(file), check)
-	fmt.Fprintf(env.Stdout, "$ %s\n", line)
+	fmt.Fprintf(env.out, "$ %s\n", line)
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, env.Stdout, env.Stderr
 	if err := cmd.Run(); err != nil {
@@ -166,7 +166,7 @@ func (s *sandbox) fetch(o awssim.Object) (err error) {
 }
 
 func (s *sandbox) proveOurselves(env Env, file, program, missing string) (err error) {
-	fmt.Fprintf(env.Stdout, "# %s is not installed here: our own decoder reads %s\n", missing, file)
+	fmt.Fprintf(env.out, "# %s is not installed here: our own decoder reads %s\n", missing, file)
 	if strings.HasSuffix(file, ".tar."+program) {
 		return s.listOurselves(env, file, program)
 	}
@@ -196,7 +196,7 @@ func (s *sandbox) proveOurselves(env Env, file, program, missing string) (err er
 	if !bytes.Equal(want.Sum(nil), got.Sum(nil)) {
 		return fmt.Errorf("%s is not the disk", file)
 	}
-	fmt.Fprintf(env.Stdout, "equal, by SHA-256 %x\n", got.Sum(nil))
+	fmt.Fprintf(env.out, "equal, by SHA-256 %x\n", got.Sum(nil))
 	return nil
 }
 
@@ -220,6 +220,6 @@ func (s *sandbox) listOurselves(env Env, file, program string) (err error) {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", file, err)
 		}
-		fmt.Fprintf(env.Stdout, "%10d  %s\n", h.Size, ui.Visible(h.Name))
+		fmt.Fprintf(env.out, "%10d  %s\n", h.Size, ui.Visible(h.Name))
 	}
 }

@@ -321,7 +321,7 @@ func TestCleanupFindsNothing(t *testing.T) {
 	s := w.noisy(mib, awssim.SnapshotSpec{})
 	for _, more := range [][]string{nil, {"--yes"}, {"--dry-run", "--bucket", testBucket}, {"--yes", "--bucket", testBucket, s.ID}} {
 		r := w.ok(append([]string{"cleanup"}, more...)...)
-		if !strings.Contains(r.stdout, "nothing was found") && !strings.HasPrefix(r.stdout, "0 removed") {
+		if !strings.Contains(r.stdout, "nothing was found") && !strings.Contains(r.stdout, "0 removed") {
 			t.Errorf("%v: said %q", more, r.stdout)
 		}
 	}

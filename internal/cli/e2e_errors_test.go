@@ -143,9 +143,14 @@ func bucketFailures() []failure {
 			never: touching(),
 		},
 		{
+			name: "bucket that cannot be made", whole: []string{"migrate", "--dd", "--bucket", "Not_Valid", "--all"},
+			says: []string{"no such bucket: Not_Valid"}, hint: "one to make has 3 to 63 of a to z", never: touching(),
+		},
+		{
 			name:  "bucket forbidden",
 			setUp: func(w *world, _ *subject) { w.sim.AddBucket(awssim.Bucket{Name: testBucket, Deny: true}) },
-			says:  []string{"access denied", testBucket}, hint: "s3:PutObject",
+			says:  []string{"access denied, s3:GetObject is needed", testBucket}, hint: "allow s3:GetObject",
+			never: []string{"CreateVolume"},
 		},
 		{
 			name: "no right to put objects", setUp: func(w *world, _ *subject) { w.sim.DenyActions([]string{"s3:PutObject"}) },
@@ -270,7 +275,7 @@ func keyFailures() []failure {
 		},
 		{
 			name: "the bucket's key is unknown", args: sse,
-			says: []string{"KMS refuses the use of key " + key, "does not exist"}, hint: "in the bucket's region",
+			says: []string{"KMS refuses the use of key " + key, "does not exist"}, hint: "no such key in the bucket's region: check --sse-kms-key-id",
 		},
 		{
 			name: "the bucket's own default key is refused", setUp: func(w *world, s *subject) {
@@ -426,7 +431,7 @@ func snapshotFailures() []failure {
 		{
 			name: "claimed elsewhere", code: exitClaimed, never: touching(),
 			spec: awssim.SnapshotSpec{Tags: otherRuns(time.Now())},
-			says: []string{"owner i-0fedcba9876543210, run other", "1 of 1 snapshots are claimed elsewhere"}, hint: "60 minutes",
+			says: []string{"owner i-0fedcba9876543210, run other", "1 of 1 snapshot is claimed elsewhere"}, hint: "60 minutes",
 		},
 	}
 }
@@ -468,12 +473,18 @@ func hostFailures() []failure {
 			says: []string{"create the state file of this run in ", "no space left on device"}, hint: "see that there is room", never: touching(),
 		},
 		{
+			name: "kept volumes cannot be mounted there", root: "filesystems are mounted",
+			setUp: func(w *world, _ *subject) { smallDisk(w.t, filepath.Join(w.dir, "readonly"), "ro,size=64k") },
+			whole: []string{"migrate", "--bucket", testBucket, "--all", "--keep-temp-volumes", "--mount-point", "$DIR/readonly/deeper/mounts"},
+			says:  []string{"no folders to mount at can be made in ", "read-only file system"}, hint: "--mount-point FOLDER", never: touching(),
+		},
+		{
 			name: "no room for parts", size: 70 * mib,
 			args: []string{"--part-size", "65MiB", "--spool", "$DIR/spool"},
 			setUp: func(w *world, _ *subject) {
 				smallDisk(w.t, filepath.Join(w.dir, "spool"), "size=1m")
 			},
-			says: []string{"spool a part to ", "no space left on device"}, hint: "the --spool folder needs room",
+			says: []string{"warning: the --spool folder may have too little room for parts", "spool a part to ", "no space left on device"}, hint: "the --spool folder needs room",
 		},
 	}
 }

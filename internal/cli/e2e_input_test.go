@@ -383,7 +383,7 @@ func cleanupInput() []input {
 		},
 		{
 			name: "cleanup with a name with an escape", args: []string{"cleanup", "\x1b[2J"},
-			code: exitUsage, says: "is not the id of a snapshot, volume, upload or run", hint: "--help",
+			code: exitUsage, says: "is not the id of a snapshot, volume, upload or run", hint: "without ids",
 		},
 	}
 }

@@ -200,9 +200,6 @@ func TestJSONOutput(t *testing.T) {
 	}
 	for line := range strings.Lines(r.stderr) {
 		var l map[string]any
-		if strings.HasPrefix(line, "snap-to-s3: ") || strings.HasPrefix(line, "hint: ") {
-			continue // the error at the end is for a person
-		}
 		if err := json.Unmarshal([]byte(line), &l); err != nil || l["msg"] == nil || l["level"] == nil || l["time"] == nil {
 			t.Errorf("--log-format json wrote %q", line)
 		}

@@ -59,14 +59,31 @@ func TestTreesAreKeptByARerun(t *testing.T) {
 	}
 	w.isMigrated(d.subject)
 
-	// Another choice is another record, of the archives that it needs.
+	// What is archived stays in the record, unless it is said that it may go.
+	w.again(d.subject)
+	r = w.ok(migrateTrees("--all", "--skip-partition", "2")...)
+	if !strings.Contains(r.stderr, "partition 2 was to be left out, and is archived already: it stays") || !strings.Contains(r.stdout, "0 migrated, 1 kept") || strings.Contains(r.stdout, "left out") {
+		t.Error("a partition that is archived was left out")
+	}
+	if diff := cmp.Diff(before, w.state()); diff != "" {
+		t.Errorf("the bucket changed (-before +after):\n%s", diff)
+	}
 	w.again(d.subject)
 	d.skip = []int{2}
-	w.ok(migrateTrees("--all", "--skip-partition", "2")...)
+	leavesOut := func(r result) {
+		if !strings.Contains(r.stdout, "\n"+strings.Repeat(" ", len(d.ID))+"  left out  partition 2 (ext2, ") {
+			t.Error("the result does not name what was left out")
+		}
+	}
+	leavesOut(w.ok(migrateTrees("--all", "--skip-partition", "2", "--overwrite")...))
 	d.isRestored(t, w.view)
-	w.changedOnly(before, d.recordKey())
 	w.again(d.subject)
-	d.skip, d.raw = []int{3}, []int{2, 4}
+	leavesOut(w.ok(migrateTrees("--all", "--skip-partition", "2")...))
+	before = w.state()
+
+	// Another choice is another record, of the archives that it needs.
+	w.again(d.subject)
+	d.skip, d.raw = nil, []int{2, 4}
 	w.ok(migrateTrees(append(partitionArgs(d.raw, d.skip), "--all")...)...)
 	d.isRestored(t, w.view)
 	raw := treePart{treetest.Partition{Number: 2}, 2, "img"}

@@ -41,7 +41,7 @@ func TestValidateAllGoesOn(t *testing.T) {
 	blocks := bad.spoiled(t, 25)
 
 	r := w.run(validate("--all")...)
-	r.says(t, exitDifferent, bad.ID+" and its archives: 25 differences were found", "keep the snapshot; migrate it again with --overwrite")
+	r.says(t, exitDifferent, bad.ID+" and its archives: 25 differences were found", "keep the snapshot; make these archives again, and validate them: snap-to-s3 migrate --overwrite --bucket "+testBucket+" --region us-east-1 --dd "+bad.ID+"\n")
 	if shown := strings.Count(r.stderr, "error: difference "); shown != 20 {
 		t.Errorf("%d differences are shown, want 20", shown)
 	}
@@ -53,7 +53,7 @@ func TestValidateAllGoesOn(t *testing.T) {
 		"2 validated, 2 failed, 0 skipped",
 		// The keys that were looked for.
 		"looked for manifests/" + none.prefix() + ".(image|files).CODEC[.gpg].json and, in every time zone, " + none.prefix() + "[.PARTITION",
-		"proven, and nothing is known to hold 2 snapshots",
+		"2 snapshots are proven and may be deleted (EBS bills ",
 		"  aws ec2 delete-snapshot --region us-east-1 --snapshot-id " + good.ID + "\n",
 	} {
 		if !strings.Contains(r.stdout+r.stderr, want) {
@@ -141,7 +141,7 @@ func TestProvenAndHeld(t *testing.T) {
 	held := []string{imaged.ID + "  image " + image, locked.ID + "  lock governance", backup.ID + "  AWS Backup arn:aws:ec2:us-east-1:111122223333:volume/vol-1"}
 
 	r := w.ok(validate("--all")...)
-	for _, want := range append(held, "4 validated, 0 failed", "proven, and nothing is known to hold 1 snapshot; EBS bills ", command(free), "proven, and held:\n") {
+	for _, want := range append(held, "4 validated, 0 failed", "1 snapshot is proven and may be deleted (EBS bills ", command(free), "3 snapshots are proven and held by something else:\n") {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("standard output lacks %q", want)
 		}
@@ -157,7 +157,7 @@ func TestProvenAndHeld(t *testing.T) {
 	r = w.ok(validate(free.ID, imaged.ID, locked.ID, backup.ID)...)
 	for _, want := range []string{
 		"not looked at: AMIs: ec2:DescribeImages is not allowed", "not looked at: locks: ec2:DescribeLockedSnapshots is not allowed",
-		"proven, and nothing is known to hold 3 snapshots", command(free), command(imaged), command(locked), held[2],
+		"3 snapshots are proven and may be deleted (EBS bills ", command(free), command(imaged), command(locked), held[2],
 	} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("without the rights standard output lacks %q", want)

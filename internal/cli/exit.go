@@ -7,7 +7,7 @@ package cli
 //   - An error is one line, "snap-to-s3: <what was done to what>: <why>", lower
 //     case and without a dot at the end. What to do next, where we know it, is a
 //     second line, "hint: <do this>".
-//   - Several errors are several such lines. Names and texts from outside are
+//   - Several errors are several such lines. With --log-format json they are log lines. Names and texts from outside are
 //     shown with their control characters made visible.
 //   - The exit code says what kind of end it was; the table is in every help text.
 //     Nothing below this package exits, prints or prompts.
@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -104,6 +105,13 @@ func joined(err error) []error {
 	return several.Unwrap()
 }
 
+// inOneLine is an error that may be several joined, told in one line.
+type inOneLine struct{ error }
+
+func (e inOneLine) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
+
+func (e inOneLine) Unwrap() error { return e.error }
+
 // lookCloser is the next step where nothing better is known.
 const lookCloser = "run the command again, which keeps what is stored; --verbose logs each call to AWS"
 
@@ -117,7 +125,8 @@ func withNextStep(ctx context.Context, err error) error {
 		}
 		return errors.Join(all...)
 	}
-	if _, stopped := errors.AsType[Interrupted](context.Cause(ctx)); stopped {
+	_, stopped := errors.AsType[Interrupted](context.Cause(ctx))
+	if batch, ok := errors.AsType[*workflow.BatchError](err); stopped || ok && batch.Outcome != "" { // a dry run's
 		return err
 	}
 	return hint.Wrap(err, lookCloser)
@@ -136,11 +145,55 @@ func explain(w io.Writer, err error) {
 	}
 	// One Write: lines of the two streams of a terminal stay whole.
 	text := "snap-to-s3: " + ui.Visible(err.Error()) + "\n"
-	// The members of a batch were told one by one, each with its own hint.
-	_, batch := errors.AsType[*workflow.BatchError](err)
-	if next := hint.Of(err); next != "" && !batch {
+	if next := lastStep(err); next != "" {
 		text += "hint: " + ui.Visible(next) + "\n"
 	}
 	// If standard error is gone there is nobody left to tell; the exit code stays.
 	_, _ = io.Copy(w, strings.NewReader(text))
+}
+
+// explainJSON is explain for who reads log lines by program.
+func explainJSON(ctx context.Context, log *slog.Logger, err error) {
+	switch several := joined(err); {
+	case err == nil:
+	case len(several) > 0:
+		for _, e := range several {
+			explainJSON(ctx, log, e)
+		}
+	default:
+		if next := lastStep(err); next != "" {
+			log = log.With("hint", next)
+		}
+		level := slog.LevelError
+		if all(err, workflow.ErrNothing) {
+			level = slog.LevelInfo
+		}
+		log.Log(ctx, level, "ended", "err", err.Error())
+	}
+}
+
+// lastStep is the hint of an error at the end. The members of a batch were told one
+// by one, each with its own.
+func lastStep(err error) string {
+	if _, batch := errors.AsType[*workflow.BatchError](err); batch {
+		return ""
+	}
+	return hint.Of(err)
+}
+
+// logsAsJSON tells whether args ask for it. It is looked for here, since a command
+// line that cannot be understood ends with an error too.
+func logsAsJSON(args []string) bool {
+	asked := false
+	for i, arg := range args {
+		switch form, bound := strings.CutPrefix(arg, "--log-format="); {
+		case arg == "--":
+			return asked
+		case bound:
+			asked = form == string(ui.FormatJSON)
+		case arg == "--log-format" && i+1 < len(args):
+			asked = args[i+1] == string(ui.FormatJSON)
+		}
+	}
+	return asked
 }

@@ -69,8 +69,11 @@ func TestExplain(t *testing.T) {
 		"none":     {nil, ""},
 		"one":      {errors.New("it broke"), "snap-to-s3: it broke\n"},
 		"hinted":   {lost, "snap-to-s3: attach vol-1 to snap-1\\n\\x1b[31m: denied\nhint: aws ec2 detach-volume\\a --volume-id vol-1\n"},
+		"in one":   {inOneLine{errors.Join(errors.New("a"), errors.New("b"))}, "snap-to-s3: a; b\n"},
 		"several":  {errors.Join(lost, errors.New("b")), "snap-to-s3: attach vol-1 to snap-1\\n\\x1b[31m: denied\nhint: aws ec2 detach-volume\\a --volume-id vol-1\nsnap-to-s3: b\n"},
 		"of a run": {&workflow.BatchError{Failed: 1, Total: 3, Errs: []error{lost}}, "snap-to-s3: 1 of 3 snapshots failed\n"},
+		"of one":   {&workflow.BatchError{Failed: 1, Total: 1, Errs: []error{lost}}, "snap-to-s3: 1 of 1 snapshot failed\n"},
+		"stays":    {&workflow.BatchError{Left: 1, Total: 1}, "snap-to-s3: 1 thing could not be removed; each is named above\n"},
 	} {
 		var out bytes.Buffer
 		explain(&out, c.err)

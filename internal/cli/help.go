@@ -68,6 +68,9 @@ func writeHelp(cmd *cobra.Command, _ []string) {
 		}
 	}
 	for _, g := range flagGroups(cmd) {
+		if !g.set.HasAvailableFlags() { // all are taken and not shown
+			continue
+		}
 		fmt.Fprintf(&b, "\n%s:\n%s", g.heading, g.set.FlagUsagesWrapped(helpWidth))
 	}
 	if table := cmd.Annotations[exitKey]; table != "" {

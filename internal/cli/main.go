@@ -31,6 +31,8 @@ type Env struct {
 	IsTerminal func(stream any) bool
 	MemInfo    string // path of Linux's account of memory
 	Timing     Timing
+
+	out *results // what writes to Stdout, but for commands that get it themselves
 }
 
 // Timing shortens waits for tests. Zero values mean what production needs.
@@ -64,6 +66,7 @@ func (e Env) withDefaults() Env {
 			return ok && term.IsTerminal(int(f.Fd()))
 		}
 	}
+	e.out = &results{to: e.Stdout}
 	return e
 }
 
@@ -71,7 +74,7 @@ func (e Env) withDefaults() Env {
 // terminal can show.
 func (e Env) console(format ui.Format, level slog.Level) *ui.Console {
 	return ui.NewConsole(ui.ConsoleOptions{
-		Out: e.Stdout, Err: e.Stderr, OutTerm: e.IsTerminal(e.Stdout),
+		Out: e.out, Err: e.Stderr, OutTerm: e.IsTerminal(e.Stdout),
 		ErrTerm: e.IsTerminal(e.Stderr) && e.Getenv("TERM") != "dumb",
 		Format:  format, Level: level, ReportInterval: e.Timing.ProgressInterval,
 	})
@@ -83,10 +86,24 @@ func Main(ctx context.Context, args []string, env Env) int {
 	env = env.withDefaults()
 	err := run(ctx, args, env, verbs{runMigrate, runVerify, runAnalyze, runCleanup, runSandbox, runDemo})
 	if stopped, ok := errors.AsType[Interrupted](context.Cause(ctx)); ok && err != nil && !errors.Is(err, stopped) {
-		err = fmt.Errorf("%w (while: %w)", stopped, err)
+		err = fmt.Errorf("%w (while: %w)", stopped, inOneLine{err})
 	}
-	explain(env.Stderr, err)
-	return exitCode(ctx, err)
+	code := exitCode(ctx, err)
+	if lost := env.out.lost(); lost != nil {
+		if !errors.Is(err, env.out.err) { // some verbs say it themselves
+			err = errors.Join(err, lost)
+		}
+		err = hint.Wrap(err, hint.Of(lost))
+		if code == exitDone {
+			code = exitFailed
+		}
+	}
+	if logsAsJSON(args) {
+		explainJSON(ctx, slog.New(ui.NewHandler(env.Stderr, ui.FormatJSON, slog.LevelInfo)), err)
+	} else {
+		explain(env.Stderr, err)
+	}
+	return code
 }
 
 // verbs are what is done once a command line was understood.
@@ -105,6 +122,9 @@ func run(ctx context.Context, args []string, env Env, v verbs) error {
 		return err
 	}
 	root := newRoot(env, v)
+	if args, err = verbFirst(root, args); err != nil {
+		return err
+	}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		if err := checkVerb(root, args[0]); err != nil {
 			return err
@@ -112,7 +132,7 @@ func run(ctx context.Context, args []string, env Env, v verbs) error {
 	}
 	root.SetArgs(args)
 	root.SetIn(env.Stdin)
-	root.SetOut(env.Stdout)
+	root.SetOut(env.out)
 	root.SetErr(env.Stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if _, ok := errors.AsType[usageError](err); ok {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/objstore"
@@ -18,15 +19,19 @@ import (
 // memInfo is where Linux tells how much memory is free.
 const memInfo = "/proc/meminfo"
 
-// partMemory is what the parts of archives take in memory: by far the most that
-// grows with what is asked for.
+// partMemory is what the parts of archives take while they wait: in memory by far the
+// most that grows with what is asked for, or room in a folder.
 type partMemory struct {
-	Part  int64 // bytes of the largest part
-	Total int64 // bytes of all parts that are held at one time, at most
-	text  string
+	Part  int64  // bytes of the largest part
+	Total int64  // bytes in memory of all parts that are held at one time, at most
+	Spool int64  // likewise in the folder
+	text  string // how it comes to that
 }
 
 func (m partMemory) String() string {
+	if m.Spool > 0 {
+		return fmt.Sprintf("room for parts in the --spool folder: at most %s (%s)", ui.Bytes(m.Spool), m.text)
+	}
 	return fmt.Sprintf("memory for parts: at most %s (%s)", ui.Bytes(m.Total), m.text)
 }
 
@@ -41,11 +46,19 @@ func memoryOf(o MigrateOptions, e cost.Estimate) (partMemory, error) {
 	if o.One {
 		jobs = 1
 	}
-	held := min(int64(o.UploadStreams+1)*plan.First(), max(e.LargestArchive, 1))
-	return partMemory{
-		Part: plan.First(), Total: jobs * held,
-		text: fmt.Sprintf("%s × (%d + 1) parts of %s", plural(jobs, "job"), o.UploadStreams, ui.Bytes(plan.First())),
-	}, nil
+	m := partMemory{Part: plan.First()}
+	held := int64(o.UploadStreams+1) * m.Part
+	m.text = fmt.Sprintf("%s × (%d + 1) parts of %s", plural(jobs, "job"), o.UploadStreams, ui.Bytes(m.Part))
+	if whole := max(e.LargestArchive, 1); whole < held {
+		held = whole
+		m.text = fmt.Sprintf("%s × an archive of at most %s", plural(jobs, "job"), ui.Bytes(whole))
+	}
+	if o.Spool != "" && m.Part > objstore.SpoolOver {
+		m.Spool = jobs * held
+	} else {
+		m.Total = jobs * held
+	}
+	return m, nil
 }
 
 // memoryReport warns, before anything is touched, of a run that asks for more
@@ -73,8 +86,12 @@ func (r memoryReport) Summary(s workflow.Summary, err error) {
 
 func (r memoryReport) warn(e cost.Estimate) {
 	need, err := memoryOf(r.options, e)
-	if err != nil || r.options.Spool != "" {
+	if err != nil {
 		return // a plan that cannot be made is told of where it is to be used
+	}
+	if need.Spool > 0 {
+		r.warnOfSpool(need)
+		return
 	}
 	free, err := memAvailable(r.meminfo)
 	if err != nil {
@@ -84,6 +101,18 @@ func (r memoryReport) warn(e cost.Estimate) {
 	if need.Total > free/2 {
 		r.log.Warn("parts can take more than half of the free memory: fewer --jobs or --upload-streams take less, --spool FOLDER keeps parts over 64 MiB on a disk",
 			"parts", need.text, "part_memory_bytes", need.Total, "free_bytes", free)
+	}
+}
+
+func (r memoryReport) warnOfSpool(need partMemory) {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(r.options.Spool, &disk); err != nil {
+		r.log.Debug("it is not known how much room the folder for parts has", "err", err)
+		return
+	}
+	if free := int64(disk.Bavail) * disk.Bsize; need.Spool > free { //nolint:gosec // no disk has so many blocks
+		r.log.Warn("the --spool folder may have too little room for parts: fewer --jobs or --upload-streams or a smaller --part-size take less, or name a folder on a larger disk",
+			"parts", need.text, "part_spool_bytes", need.Spool, "free_bytes", free)
 	}
 }
 

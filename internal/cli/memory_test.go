@@ -23,10 +23,21 @@ func TestMemoryOfParts(t *testing.T) {
 		"parts grow with the snapshot": {MigrateOptions{Jobs: 4, UploadStreams: 4}, 9, 16 << 40, 4 * 5 * 1865 << 20},
 		"a part size that was given":   {MigrateOptions{Jobs: 2, UploadStreams: 1, PartSize: 1 << 30}, 9, 1 << 40, 4 << 30},
 		"no more than the archive":     {MigrateOptions{Jobs: 2, UploadStreams: 4, PartSize: 1 << 30}, 2, 1 << 20, 2 << 20},
+		"small parts beside a folder":  {MigrateOptions{Jobs: 2, UploadStreams: 1, PartSize: 64 << 20, Spool: "/"}, 9, 1 << 30, 256 << 20},
 	} {
 		got, err := memoryOf(c.o, cost.Estimate{Snapshots: c.snapshots, LargestArchive: c.largest})
-		if err != nil || got.Total != c.want {
+		if err != nil || got.Total != c.want || got.Spool != 0 {
 			t.Errorf("%s: %d bytes (%s), want %d; %v", name, got.Total, got, c.want, err)
+		}
+	}
+	spooled := MigrateOptions{Jobs: 2, UploadStreams: 1, PartSize: 65 << 20, Spool: "/"}
+	for largest, want := range map[int64]string{
+		1 << 30: "room for parts in the --spool folder: at most 260 MiB (2 jobs × (1 + 1) parts of 65 MiB)",
+		5 << 20: "room for parts in the --spool folder: at most 10 MiB (2 jobs × an archive of at most 5 MiB)",
+	} {
+		got, err := memoryOf(spooled, cost.Estimate{Snapshots: 9, LargestArchive: largest})
+		if err != nil || got.String() != want || got.Total != 0 {
+			t.Errorf("spooled: %s, with %d bytes in memory; want %s and none; %v", got, got.Total, want, err)
 		}
 	}
 	if _, err := memoryOf(MigrateOptions{Jobs: 1, PartSize: 5 << 20}, cost.Estimate{LargestArchive: 1 << 40}); err == nil {
@@ -77,8 +88,8 @@ func TestMemoryIsToldBeforehand(t *testing.T) {
 	if last["part_memory"] != float64(16<<20) || amounts["volume_hours"] != 1./60 || amounts["parts"].(float64) < 3 || amounts["request_count"].(float64) < 20 {
 		t.Errorf("the dry run's JSON ends with %v", last)
 	}
-	if r := w.ok(append(args, "--dry-run", "--spool", t.TempDir())...); strings.Contains(r.stderr, warning) {
-		t.Error("it warns though --spool is given")
+	if r := w.ok(append(args, "--dry-run", "--spool", t.TempDir(), "--part-size", "65MiB")...); strings.Contains(r.stderr, warning) {
+		t.Error("it warns though parts wait on a disk")
 	}
 	if r := w.ok(args...); strings.Count(r.stderr, warning) != 1 || !strings.Contains(r.stderr, "--spool FOLDER") {
 		t.Error("the run does not warn")

@@ -20,6 +20,7 @@ import (
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/workflow"
 )
 
 // MigrateOptions is what a person asked migrate to do, checked as far as that
@@ -45,9 +46,10 @@ type MigrateOptions struct {
 	MountPoint       string // absolute
 	KeepTempVolumes  bool
 
-	AndValidate  bool     // what was stored
-	ValidateOnly bool     // the verb validate: nothing is stored
-	Recipients   []string // of gpg
+	AndValidate  bool            // what was stored
+	ValidateOnly bool            // the verb validate: nothing is stored
+	Prefer       workflow.Prefer // with it: which of several archives
+	Recipients   []string        // of gpg
 	SessionKeys  []*encrypt.SessionKey
 
 	Image  bool          // one image of the volume; else the files of each partition
@@ -161,8 +163,15 @@ func (f *migrateFlags) target(o *MigrateOptions) error {
 	if err := checkRegion(f.region); err != nil {
 		return err
 	}
+	if f.region != "" && !ec2Region.MatchString(f.region) {
+		return usagef("for example --region us-east-1", "--region %q: not the name of a region of AWS, in which the snapshots are", f.region)
+	}
 	return checkEndpoint(f.endpointURL)
 }
+
+// ec2Region is how AWS names regions: where, which side of it, and a number, as in
+// us-gov-west-1 (EC2 user guide, "Regions and Zones").
+var ec2Region = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-[0-9]+$`)
 
 func checkRegion(name string) error {
 	if !regionForm.MatchString(name) {

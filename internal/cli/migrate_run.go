@@ -81,6 +81,9 @@ func (m *migrator) close() error {
 		return err
 	}
 	for _, e := range left {
+		if _, below := workflow.KeptBelow(left, e); below {
+			continue // it goes with its volume
+		}
 		if e.Fields["kept"] != "" { // nothing went wrong
 			m.Log.Info("kept, as was asked for", "kind", e.Kind, "what", e.What(), "command", e.Hint())
 			continue

@@ -20,6 +20,7 @@ type provenItem struct {
 	Monthly  cost.Money // what EBS bills for it, if it shares no block with another: at most this; 0: not known
 	Command  string     // that deletes it
 	Unproven []string   // what of it was not proven
+	Others   []string   // keys of archives of it that were not compared
 }
 
 // provenHolds is what could be seen of what holds snapshots.
@@ -59,7 +60,7 @@ func (m *migrator) tellProven(ctx context.Context, r report, proven []workflow.P
 	for _, p := range proven {
 		s := p.Snapshot
 		items = append(items, provenItem{
-			Snapshot: s, Unproven: p.Unproven, Holds: holds.Of[s.ID], Monthly: m.Pricing.Table.Estimate(cost.MigrationJob{
+			Snapshot: s, Unproven: p.Unproven, Others: p.Others, Holds: holds.Of[s.ID], Monthly: m.Pricing.Table.Estimate(cost.MigrationJob{
 				Region: region, BucketRegion: m.Pricing.BucketRegion, Size: s.Size, FullSize: s.FullSize,
 			}).Snapshot,
 			Command: strings.Join([]string{"aws ec2 delete-snapshot --region", hint.Quote(region), "--snapshot-id", string(s.ID)}, " "),

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/snapshot"
@@ -38,7 +39,7 @@ func newTextReport(c *ui.Console, o MigrateOptions) *textReport {
 }
 
 // say writes one result. If standard output is gone the work still goes on and
-// the log says so.
+// the log says so, once: see results.
 func (r *textReport) say(format string, args ...any) {
 	if _, err := fmt.Fprintf(r.out, format+"\n", args...); err != nil {
 		r.log.Warn("standard output cannot be written", "err", err)
@@ -72,11 +73,18 @@ func (r *textReport) Plan(p workflow.PlanItem) {
 	}
 	r.say("%s  %9s  %s  %s  %s once  %s%s", s.ID, ui.Bytes(s.Size), bound,
 		plural(p.Cost.RequestCount, "request"), p.Cost.OneTime(), archivesOf(0, p.Keys), each)
+	if len(p.Others) > 0 {
+		r.say("%*s  others would not be compared: %s", len(s.ID), "", archivesOf(0, p.Others))
+	}
 }
 
 // Cost implements workflow.Reporter.
 func (r *textReport) Cost(t workflow.Totals) {
-	r.log.Info("estimate", "snapshots", t.Snapshots, "size", ui.Bytes(t.Size))
+	attrs := []any{"snapshots", t.Snapshots, "size", ui.Bytes(t.Size)}
+	if t.Refused > 0 {
+		attrs = append(attrs, "refused", t.Refused)
+	}
+	r.log.Info("estimate", attrs...)
 	for _, line := range costLines(t.Cost) {
 		r.log.Info(line)
 	}
@@ -124,9 +132,6 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 		r.say("%s  migrated  %s read, %s stored in %s  %s", id, ui.Bytes(s.Plain), ui.Bytes(s.Stored), ui.Duration(s.Elapsed), archivesOf(s.Entries, s.Keys))
 	case workflow.Validated:
 		r.say("%s  validated %s read back in %s  %s", id, ui.Bytes(s.Stored), ui.Duration(s.Elapsed), archivesOf(s.Entries, s.Keys))
-		for _, text := range s.Unproven {
-			r.say("%*s  unproven  %s", len(id), "", ui.Visible(text))
-		}
 	case workflow.Kept:
 		r.say("%s  kept      %s stored already  %s", id, ui.Bytes(s.Stored), archivesOf(s.Entries, s.Keys))
 	case workflow.Skipped:
@@ -134,8 +139,9 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 	case workflow.Failed:
 		r.say("%s  failed    %s", id, ui.Visible(s.Err.Error()))
 	}
+	r.beside(id, s)
 	next := hint.Of(s.Err)
-	if s.Outcome == workflow.Failed && next == "" && !stopped(s.Err) {
+	if s.Outcome == workflow.Failed && next == "" && !stopped(s.Err) && !errors.Is(s.Err, catalog.ErrLost) {
 		next = lookCloser
 	}
 	if next != "" {
@@ -146,6 +152,22 @@ func (r *textReport) Finished(s workflow.SnapshotResult) {
 		if next := hint.Of(left); next != "" {
 			r.say("%*s  hint: %s", len(id), "", ui.Visible(next))
 		}
+	}
+}
+
+// beside says what a result is not of.
+func (r *textReport) beside(id snapshot.ID, s workflow.SnapshotResult) {
+	for _, text := range s.LeftOut {
+		r.say("%*s  left out  %s", len(id), "", ui.Visible(text))
+	}
+	if s.Outcome != workflow.Validated {
+		return
+	}
+	for _, text := range s.Unproven {
+		r.say("%*s  unproven  %s", len(id), "", ui.Visible(text))
+	}
+	if len(s.Others) > 0 {
+		r.say("%*s  others    not compared: %s", len(id), "", archivesOf(0, s.Others))
 	}
 }
 
@@ -193,7 +215,11 @@ func plural[N int | int64](n N, thing string) string {
 // Summary writes the last line.
 func (r *textReport) Summary(s workflow.Summary, _ error) {
 	if r.options.DryRun {
-		r.say("%s, %s; nothing was touched", plural(s.Planned, "snapshot"), ui.Bytes(s.Plain))
+		refused := ""
+		if s.Failed > 0 {
+			refused = fmt.Sprintf("; %d more cannot be done", s.Failed)
+		}
+		r.say("%s, %s%s; nothing was touched", plural(s.Planned, "snapshot"), ui.Bytes(s.Plain), refused)
 		for _, line := range costLines(s.Cost) {
 			r.say("%s", line)
 		}

@@ -57,33 +57,51 @@ func (r *textReport) Proven(all []provenItem, seen provenHolds) {
 			free = append(free, p)
 		}
 	}
-	holds := "nothing is known to hold"
-	if !seen.Looked {
-		holds = "it was not seen what holds"
+	unseen := ""
+	switch {
+	case !seen.Looked:
+		unseen = "; what holds them was not seen"
+	case len(seen.Unknown) > 0:
+		unseen = "; not all that may hold them was seen, see below"
 	}
 	if len(free) > 0 {
-		r.say("proven, and %s %s%s:", holds, plural(len(free), "snapshot"), spokenBill(free))
-		for _, p := range free {
-			r.say("  %s", p.Command)
-		}
+		r.say("%s proven and may be deleted%s%s:", are(len(free)), spokenBill(free), unseen)
+		r.provenLines(free)
 	}
 	if len(partly) > 0 {
-		r.say("proven as far as the archives go, and %s %s%s; what is not proven is lost with the snapshot:", holds, plural(len(partly), "snapshot"), spokenBill(partly))
-		for _, p := range partly {
-			r.say("  %s", p.Command)
-			for _, text := range p.Unproven {
-				r.say("    unproven: %s", ui.Visible(text))
-			}
-		}
+		r.say("with %s something that is in no archive would be lost, named below each; all else of them is proven%s%s:",
+			plural(len(partly), "snapshot"), spokenBill(partly), unseen)
+		r.provenLines(partly)
 	}
 	if len(held) > 0 {
-		r.say("proven, and held:")
+		r.say("%s proven and held by something else:", are(len(held)))
 		for _, p := range held {
 			r.say("  %s  %s", p.Snapshot.ID, ui.Visible(spokenHolds(p.Holds)))
 		}
 	}
 	for _, text := range seen.Unknown {
 		r.say("not looked at: %s", ui.Visible(text))
+	}
+}
+
+// are is a number of snapshots and the verb.
+func are(n int) string {
+	if n == 1 {
+		return "1 snapshot is"
+	}
+	return plural(n, "snapshot") + " are"
+}
+
+// provenLines are the commands that delete snapshots, each after what would be lost.
+func (r *textReport) provenLines(all []provenItem) {
+	for _, p := range all {
+		for _, text := range p.Unproven {
+			r.say("  %s  lost: %s", p.Snapshot.ID, ui.Visible(text))
+		}
+		r.say("  %s", p.Command)
+		if len(p.Others) > 0 {
+			r.say("    other archives of it were not compared: %s", archivesOf(0, p.Others))
+		}
 	}
 }
 
@@ -97,9 +115,9 @@ func spokenBill(all []provenItem) string {
 	case monthly <= 0:
 		return ""
 	case strings.HasPrefix(text, "<"):
-		return "; EBS bills " + text + " a month for that"
+		return " (EBS bills " + text + " a month for them)"
 	default:
-		return "; EBS bills up to " + text + " a month for that"
+		return " (EBS bills up to " + text + " a month for them)"
 	}
 }
 
@@ -154,6 +172,7 @@ type jsonProven struct {
 	Holds    []jsonHold  `json:"holds,omitempty"`
 	Monthly  cost.Money  `json:"monthly_at_most,omitempty"`
 	Unproven []string    `json:"unproven,omitempty"`
+	Others   []string    `json:"others,omitempty"`
 	Command  string      `json:"delete_with"`
 }
 
@@ -164,7 +183,7 @@ func (r *jsonReport) Proven(all []provenItem, seen provenHolds) {
 		for _, h := range p.Holds {
 			holds = append(holds, jsonHold(h))
 		}
-		r.line(jsonProven{head("proven"), p.Snapshot.ID, holds, p.Monthly, p.Unproven, p.Command})
+		r.line(jsonProven{head("proven"), p.Snapshot.ID, holds, p.Monthly, p.Unproven, p.Others, p.Command})
 	}
 	for _, text := range seen.Unknown {
 		r.line(jsonNote{jsonHead: head("note"), Text: "not looked at: " + text})

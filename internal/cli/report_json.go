@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"sync"
 
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/objstore"
@@ -25,12 +24,10 @@ type jsonReport struct {
 	console *ui.Console
 	log     *slog.Logger
 	options MigrateOptions
-	mu      sync.Mutex
-	enc     *json.Encoder
 }
 
 func newJSONReport(c *ui.Console, o MigrateOptions) *jsonReport {
-	return &jsonReport{console: c, log: c.Log(), options: o, enc: lineEncoder(c.Results())}
+	return &jsonReport{console: c, log: c.Log(), options: o}
 }
 
 func lineEncoder(w io.Writer) *json.Encoder {
@@ -84,6 +81,7 @@ type jsonPlan struct {
 	Trees    bool              `json:"each_partition,omitempty"`
 	Bound    int64             `json:"stored_at_most"`
 	Cost     jsonCost          `json:"cost"`
+	Others   []string          `json:"others,omitempty"`
 	Problem  *jsonError        `json:"problem,omitempty"`
 }
 
@@ -126,6 +124,8 @@ type jsonSnapshot struct {
 	Seconds    float64           `json:"seconds"`
 	Different  int64             `json:"differences,omitempty"`
 	Unproven   []string          `json:"unproven,omitempty"`
+	Others     []string          `json:"others,omitempty"`
+	LeftOut    []string          `json:"left_out,omitempty"`
 	Problem    *jsonError        `json:"problem,omitempty"`
 	Left       []jsonLeft        `json:"left,omitempty"`
 }
@@ -149,15 +149,15 @@ type jsonSummary struct {
 	Left       int        `json:"left"`
 	Retries    int64      `json:"retries"`
 	PartMemory int64      `json:"part_memory"`
+	PartSpool  int64      `json:"part_spool,omitempty"`
 	Cost       jsonCost   `json:"cost"`
 	Seconds    float64    `json:"seconds"`
 	Problem    *jsonError `json:"problem,omitempty"`
 }
 
 func (r *jsonReport) line(v any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.enc.Encode(v); err != nil {
+	// An encoder of its own for each: one that has failed once fails for ever.
+	if err := lineEncoder(r.console.Results()).Encode(v); err != nil {
 		r.log.Warn("standard output cannot be written", "err", err)
 	}
 }
@@ -173,7 +173,7 @@ func (r *jsonReport) Plan(p workflow.PlanItem) {
 	if !r.options.ValidateOnly { // it is the one that all are like
 		keys = nil
 	}
-	r.line(jsonPlan{head("plan"), p.Snapshot.ID, p.Snapshot.VolumeID, p.Snapshot.Size, key, keys, p.Trees, p.Bound, costOf(p.Cost), jsonErr(p.Problem)})
+	r.line(jsonPlan{head("plan"), p.Snapshot.ID, p.Snapshot.VolumeID, p.Snapshot.Size, key, keys, p.Trees, p.Bound, costOf(p.Cost), p.Others, jsonErr(p.Problem)})
 }
 
 // Cost implements workflow.Reporter: the summary repeats it.
@@ -208,7 +208,7 @@ func (r *jsonReport) Finished(s workflow.SnapshotResult) {
 	}
 	r.line(jsonSnapshot{
 		head("snapshot"), s.Snapshot.ID, s.Snapshot.VolumeID, s.Outcome, onlyOf(s.Keys), s.Keys, s.Entries, s.Plain, s.Stored,
-		s.Elapsed.Seconds(), s.Differences, s.Unproven, jsonErr(s.Err), left,
+		s.Elapsed.Seconds(), s.Differences, s.Unproven, s.Others, s.LeftOut, jsonErr(s.Err), left,
 	})
 }
 
@@ -225,10 +225,10 @@ func onlyOf(keys []string) string {
 func (r *jsonReport) Summary(s workflow.Summary, err error) {
 	need, planErr := memoryOf(r.options, s.Cost)
 	if planErr != nil {
-		need.Total = 0 // told of with the snapshot that it is of
+		need = partMemory{} // told of with the snapshot that it is of
 	}
 	r.line(jsonSummary{
 		head("summary"), s.Migrated, s.Kept, s.Validated, s.Failed, s.Skipped, s.Planned, s.Plain, s.Stored,
-		s.Left, s.Retries, need.Total, costOf(s.Cost), s.Elapsed.Seconds(), jsonErr(err),
+		s.Left, s.Retries, need.Total, need.Spool, costOf(s.Cost), s.Elapsed.Seconds(), jsonErr(err),
 	})
 }

@@ -117,7 +117,7 @@ func runSandbox(ctx context.Context, env Env, o SandboxOptions) (err error) {
 	if len(o.Command) > 0 {
 		return s.run(ctx, env, o.Command)
 	}
-	s.printEnv(env.Stdout)
+	s.printEnv(env.out)
 	fmt.Fprintf(env.Stderr, "The sandbox is up: bucket %s; snapshots %s.\nSet the environment above in another shell and run: snap-to-s3 migrate --all --bucket %s\nCtrl-C ends it.\n",
 		sandboxBucket, strings.Join(s.ids, ", "), sandboxBucket)
 	<-ctx.Done()

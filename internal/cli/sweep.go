@@ -73,6 +73,7 @@ func (m *migrator) sweep(ctx context.Context) {
 			m.Log.Info("took away what an earlier run left", fields...)
 		case s.Fate == workflow.Gone, s.Fate == workflow.Spared:
 			m.Log.Debug("an earlier run's thing is gone, or is not its own any more", fields...)
+		case s.Fate == workflow.Found && s.Below: // it goes with its volume
 		case s.Fate == workflow.Found:
 			m.Log.Info("kept by an earlier run", append(fields, "command", s.Entry.Hint())...)
 		case ctx.Err() != nil: // it was not got to

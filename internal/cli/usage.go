@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,36 @@ func checkVerb(root *cobra.Command, name string) error {
 		next = "did you mean " + near + "?"
 	}
 	return usagef(next, "unknown verb %q", name)
+}
+
+// verbFirst puts the verb before the flags that were typed ahead of it. Left to itself
+// cobra takes the value of such a flag for the verb, if it is the name of one. Where
+// there is no verb, the first flag that only a verb has is what is wrong.
+func verbFirst(root *cobra.Command, args []string) ([]string, error) {
+	if len(args) == 0 || !strings.HasPrefix(args[0], "-") {
+		return args, nil
+	}
+	for i := 0; i < len(args) && args[i] != "--"; i++ {
+		name, isFlag := strings.CutPrefix(args[i], "--")
+		switch {
+		case isFlag && takesValue(root, name):
+			i++
+		case !strings.HasPrefix(args[i], "-") && checkVerb(root, args[i]) == nil:
+			return slices.Concat(args[i:i+1], args[:i], args[i+1:]), nil
+		}
+	}
+	if err := root.ParseFlags(args); err != nil {
+		return nil, flagError(root, err)
+	}
+	return args, nil
+}
+
+// takesValue tells whether the flag of that name, of any verb, is followed by a value.
+func takesValue(root *cobra.Command, name string) bool {
+	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool {
+		f := c.Flags().Lookup(name)
+		return f != nil && f.NoOptDefVal == ""
+	})
 }
 
 // flagError turns what pflag says of a flag into a usage error with a next step.

@@ -5,6 +5,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"snap-to-s3/internal/layout"
+	"snap-to-s3/internal/workflow"
 )
 
 // newValidate is the verb validate; run does it.
@@ -20,10 +23,12 @@ links, device numbers, extended attributes, ACLs and holes. Then the tag
 snap-to-s3 goes from "migrated" to "validated", and the last lines say which
 snapshots may now be deleted. Nothing is deleted here.
 
-The archives are found whatever their compression and encryption are. Those that
-the predecessor has left are compared in what they can hold, and what could not
-be proven is said. A volume that migrate was to keep (--keep-temp-volumes) is
-read again, and deleted after it went well.
+The archives are found whatever their compression and encryption are. Of several
+of a snapshot the newest are compared, and the others are named; --dd,
+--compression, --gpg-recipient and session keys say which are meant instead.
+Those that the predecessor has left are compared in what they can hold, and what
+could not be proven is said. A volume that migrate was to keep
+(--keep-temp-volumes) is read again, and deleted after it went well.
 
 What it costs is said before it starts: volumes, requests, and what storage
 classes bill for being read. An archive that the keys at hand do not open, or
@@ -55,7 +60,7 @@ validate as part of a migration: migrate --validate.`,
 			if err != nil {
 				return err
 			}
-			o.ValidateOnly = true
+			o.ValidateOnly, o.Prefer = true, f.meant(cmd, o)
 			return run(cmd.Context(), env, o)
 		},
 		DisableFlagsInUseLine: true,
@@ -74,7 +79,12 @@ func (f *migrateFlags) defineValidate(cmd *cobra.Command) {
 		s.StringVar(&f.bucket, "bucket", "", "`NAME` of the bucket; required")
 		s.StringVar(&f.region, "region", "", "AWS `REGION` of the snapshots (default: this instance's)")
 		s.StringVar(&f.endpointURL, "endpoint-url", "", "`URL` of another store that speaks S3")
-		s.StringVar(&f.compression, "compression", "zstd", "`NAME` of the compression that is meant, where a snapshot has archives in both")
+	})
+	group(cmd, "Which archives, where a snapshot has several (default: the newest)", func(s *pflag.FlagSet) {
+		s.BoolVar(&f.dd, "dd", false, "images of the entire volume; with --dd=false, files of the partitions")
+		s.StringVar(&f.compression, "compression", "zstd", "those compressed as `NAME` says: zstd or lz4")
+		s.Lookup("compression").DefValue = "" // it is not what is meant without the flag
+		s.StringArrayVar(&f.recipients, "gpg-recipient", nil, "encrypted ones, whatever `NAME` is; session keys mean those too")
 	})
 	group(cmd, "Encryption", func(s *pflag.FlagSet) { f.sessionKeys.define(s) })
 	group(cmd, "How", func(s *pflag.FlagSet) {
@@ -89,14 +99,43 @@ func (f *migrateFlags) defineValidate(cmd *cobra.Command) {
 		f.failing(s, "stop at the first snapshot that fails or differs")
 	})
 	group(cmd, "Taken and not needed", func(s *pflag.FlagSet) {
-		s.BoolVar(&f.dd, "dd", false, "")
 		levelVar(s, &f.level, "compression-level", 1, "")
 		countVar(s, &f.streams, "upload-streams", limits{1, maxStreams}, "")
 		s.StringVar(&f.sse, "sse", "", "")
 		s.Lookup("sse").NoOptDefVal = "AES256"
 		s.StringVar(&f.sseKMSKey, "sse-kms-key-id", "", "")
-		s.StringArrayVar(&f.recipients, "gpg-recipient", nil, "")
 		s.VisitAll(func(flag *pflag.Flag) { flag.Hidden = true })
 	})
 	f.printed(cmd, "log every call to AWS, and which file is at hand")
+}
+
+// meant is which of several archives of a snapshot the flags name. The predecessor's
+// command lines mean lz4 where they do not say: translateLegacy puts that in.
+func (f *migrateFlags) meant(cmd *cobra.Command, o MigrateOptions) workflow.Prefer {
+	given := cmd.Flags().Changed
+	p := workflow.Prefer{Encrypted: len(o.Recipients) > 0 || len(o.SessionKeys) > 0}
+	if given("compression") {
+		p.Codec = o.Compression
+	}
+	if given("dd") {
+		p.Kind = kindOf(o)
+	}
+	return p
+}
+
+// prefer is which archives of a snapshot a validation is of: those that a migration
+// has just stored, or those that were asked for.
+func (o MigrateOptions) prefer() workflow.Prefer {
+	if o.ValidateOnly {
+		return o.Prefer
+	}
+	encrypted := len(o.Recipients) > 0
+	return workflow.Prefer{Codec: o.Compression, Encrypted: encrypted, Plain: !encrypted, Kind: kindOf(o)}
+}
+
+func kindOf(o MigrateOptions) layout.Kind {
+	if o.Image {
+		return layout.Image
+	}
+	return layout.Tar
 }

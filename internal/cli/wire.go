@@ -3,9 +3,12 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"snap-to-s3/internal/aws"
@@ -16,7 +19,6 @@ import (
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/filesystem"
 	"snap-to-s3/internal/hint"
-	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/runstate"
 	"snap-to-s3/internal/snapshot"
@@ -61,12 +63,12 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 	m := &migrator{session: session, store: store}
 	m.Migrator = workflow.Migrator{
 		Catalog: ec2.NewCatalog(session), Store: store, Log: log,
-		Tag: o.Tag, Bucket: o.Bucket, Codec: code, ToolVersion: version(),
+		Tag: o.Tag, Bucket: o.Bucket, EndpointURL: o.EndpointURL, Codec: code, ToolVersion: version(),
 		VolumeType: o.VolumeType, KeepVolumes: o.KeepTempVolumes,
 		CheckVolume: func(s snapshot.Snapshot) error { return ec2.CheckVolumeType(o.VolumeType, s) },
 		Trees:       !o.Image, Choice: o.Choice,
 		Mounts:      mounts,
-		AndValidate: o.AndValidate, Prefer: preferOf(o),
+		AndValidate: o.AndValidate, Prefer: o.prefer(),
 		Overwrite: o.Overwrite, FailFast: o.FailFast, Jobs: o.Jobs, MaxCost: o.MaxCost,
 		Pricing: workflow.Pricing{Table: cost.Builtin(), Region: session.Config.Region},
 		Upload: workflow.Upload{
@@ -91,16 +93,6 @@ func wireMigrate(ctx context.Context, env Env, o MigrateOptions, log *slog.Logge
 	return m, m.wireVolumes(ctx, env, o)
 }
 
-// preferOf is which of several archives of a snapshot are meant: those that a
-// migration has just stored, or the ones that were asked for.
-func preferOf(o MigrateOptions) workflow.Prefer {
-	p := workflow.Prefer{Codec: o.Compression, Encrypted: len(o.Recipients) > 0 || len(o.SessionKeys) > 0}
-	if !o.ValidateOnly && !o.Image {
-		p.Kind = layout.Tar
-	}
-	return p
-}
-
 // mountsOf is how filesystems are mounted: as the kernel allows, unless the
 // environment wants what the oldest kernels do.
 func mountsOf(env Env, o MigrateOptions) (workflow.Mounts, error) {
@@ -111,6 +103,28 @@ func mountsOf(env Env, o MigrateOptions) (workflow.Mounts, error) {
 	default:
 		return workflow.Mounts{}, hint.Wrap(fmt.Errorf("%s is %q", name, way), "leave it unset, or set it to plain for mounts under --mount-point")
 	}
+}
+
+// checkMountPoint tries whether folders can be made in the folder for mounts, which
+// may not be there itself yet. It leaves nothing behind.
+func checkMountPoint(folder string) error {
+	there := folder
+	for {
+		_, err := os.Stat(there)
+		if !errors.Is(err, fs.ErrNotExist) || there == filepath.Dir(there) {
+			break
+		}
+		there = filepath.Dir(there)
+	}
+	tried, err := os.MkdirTemp(there, ".snap-to-s3-*")
+	if err == nil {
+		err = os.Remove(tried)
+	}
+	if err != nil {
+		return hint.Wrap(fmt.Errorf("no folders to mount at can be made in %s: %w", folder, err),
+			"name a folder that can be written to: --mount-point FOLDER")
+	}
+	return nil
 }
 
 // amazonsPrices tells whether the bucket is paid for as Amazon's are. An endpoint
@@ -126,6 +140,11 @@ func (m *migrator) wireVolumes(ctx context.Context, env Env, o MigrateOptions) e
 		if err := filesystem.Usable(); err != nil {
 			return hint.Wrap(fmt.Errorf("the files of a disk cannot be read: %w", err),
 				"run it as root (sudo), or take images of the disks with --dd")
+		}
+	}
+	if (m.Trees || o.ValidateOnly) && (o.KeepTempVolumes || m.Mounts.Plain) {
+		if err := checkMountPoint(o.MountPoint); err != nil {
+			return err
 		}
 	}
 	instance, err := m.session.Instance(ctx)

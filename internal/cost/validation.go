@@ -23,7 +23,7 @@ type StoredArchive struct {
 const (
 	archiveRange = 4 << 20 // bytes that one request asks for
 	entriesRange = 1 << 20 // bytes, of entries
-	recordLooks  = 24      // requests for records of a snapshot: three times, in eight codings
+	recordLooks  = 56      // requests for records of a snapshot: three times, in eight codings; twice for when each was made; and once for two archives each without a record, or for a list, which costs less
 	archiveLooks = 13      // for an archive: three times for it, its entries and its record; twice for the keys of two objects
 )
 

@@ -11,7 +11,7 @@ import (
 func TestValidationElsewhere(t *testing.T) {
 	j := ValidationJob{Region: "us-east-1", Size: 1 << 30, Archives: []StoredArchive{{Size: 1 << 20}, {Size: 1 << 20}}}
 	e := Builtin().Validation(j)
-	if diff := cmp.Diff([]string{"the store at this endpoint"}, e.Unknown()); diff != "" || e.OneTimeKnown() || e.Requests != 0 || e.RequestCount != 24+2+2*14 || e.Volume == 0 {
+	if diff := cmp.Diff([]string{"the store at this endpoint"}, e.Unknown()); diff != "" || e.OneTimeKnown() || e.Requests != 0 || e.RequestCount != 56+2+2*14 || e.Volume == 0 {
 		t.Errorf("%+v\n%s", e, diff)
 	}
 	j.BucketRegion, j.Archives[0].StorageClass = "us-east-1", "OF_TOMORROW"

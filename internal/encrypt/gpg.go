@@ -49,11 +49,11 @@ func Find(ctx context.Context, o Options) (*GPG, error) {
 	if env == nil {
 		env = os.Environ()
 	}
-	var found []error
+	var found error
 	for _, name := range []string{"gpg2", "gpg"} {
 		path, err := look(name)
 		if err != nil {
-			found = append(found, err)
+			found = beside(found, err)
 			continue
 		}
 		// Messages and numbers as we read them; a later entry wins.
@@ -64,9 +64,17 @@ func Find(ctx context.Context, o Options) (*GPG, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		found = append(found, err)
+		found = beside(found, err)
 	}
-	return nil, hint.Wrap(fmt.Errorf("%w: %w", ErrNoGPG, errors.Join(found...)), installHint)
+	return nil, hint.Wrap(fmt.Errorf("%w: %w", ErrNoGPG, found), installHint)
+}
+
+// beside is errors.Join in one line.
+func beside(err, more error) error {
+	if err == nil {
+		return more
+	}
+	return fmt.Errorf("%w; %w", err, more)
 }
 
 // Version is the version of the program, as in "2.2.40".

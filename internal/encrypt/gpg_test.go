@@ -177,7 +177,7 @@ func program(t *testing.T, script string) string {
 
 func TestFind(t *testing.T) {
 	missing := func(name string) (string, error) { return "", fmt.Errorf("%s: %w", name, exec.ErrNotFound) }
-	if _, err := Find(t.Context(), Options{LookPath: missing}); !errors.Is(err, ErrNoGPG) || !strings.Contains(hint.Of(err), "gnupg2") {
+	if _, err := Find(t.Context(), Options{LookPath: missing}); !errors.Is(err, ErrNoGPG) || !strings.Contains(hint.Of(err), "gnupg2") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("without gpg: %v (hint %q)", err, hint.Of(err))
 	}
 	for version, want := range map[string]string{

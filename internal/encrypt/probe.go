@@ -82,11 +82,14 @@ func (g *GPG) Choose(ctx context.Context, head []byte, keys []*SessionKey) (*Ses
 		wrong = err
 	}
 	err := g.Probe(ctx, head, nil)
-	if wrong != nil && errors.Is(err, ErrNoKey) {
-		if len(keys) > 1 {
-			wrong = hint.Wrap(fmt.Errorf("none of the %d session keys fits: %w", len(keys), wrong), hint.Of(wrong))
-		}
+	if len(keys) > 1 && wrong != nil {
+		wrong = hint.Wrap(fmt.Errorf("none of the %d session keys fits: %w", len(keys), wrong), hint.Of(wrong))
+	}
+	switch {
+	case wrong != nil && errors.Is(err, ErrNoKey):
 		return nil, wrong
+	case wrong != nil && errors.Is(err, ErrLocked): // whoever gave a key meant that
+		return nil, hint.Replace(fmt.Errorf("%w; and without it: %w", wrong, err), hint.Of(wrong)+"; or, to go without: "+hint.Of(err))
 	}
 	return nil, err
 }

@@ -139,6 +139,15 @@ func TestLockedKey(t *testing.T) {
 	if took := time.Since(start); took > soon {
 		t.Errorf("took %s", took)
 	}
+	// A session key that was given is what was meant: that it does not fit comes first.
+	wrong, err := ParseSessionKey("9:" + strings.Repeat("AB", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.gpg.Choose(t.Context(), message[:maxHead], []*SessionKey{wrong})
+	if !errors.Is(err, ErrWrongKey) || !errors.Is(err, ErrLocked) || !strings.HasPrefix(err.Error(), ErrWrongKey.Error()) || !strings.Contains(hint.Of(err), "; or, to go without: gpg-preset-passphrase ") {
+		t.Errorf("a wrong session key: error %v (hint %q)", err, hint.Of(err))
+	}
 	h.configure(t, "gpg.conf", "quiet")
 	if err := h.gpg.Probe(t.Context(), message[:maxHead], nil); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), grip) {
 		t.Errorf("with quiet in gpg.conf: error %v", err)

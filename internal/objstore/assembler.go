@@ -160,7 +160,7 @@ func (a *assembler) startPart() error {
 	a.number++
 	a.partMax = a.plan.Part(a.number)
 	a.partLen, a.partCRC = 0, 0
-	if a.options.SpoolDir == "" || a.partMax <= spoolOver {
+	if a.options.SpoolDir == "" || a.partMax <= SpoolOver {
 		a.part = &memoryPart{ring: &a.ring}
 		return nil
 	}

@@ -70,7 +70,8 @@ var (
 	// ErrThawing stands beside ErrArchived where a thaw is under way.
 	ErrThawing = errors.New("a thaw is under way")
 	// ErrForbidden: these credentials lack the right. Of a single object it stands
-	// beside ErrNotExist: whether the object is there is not known.
+	// beside ErrNotExist where the object may as well not be there, and alone where
+	// the store says that it is the right to read it that is missing.
 	ErrForbidden = errors.New("not allowed")
 	// ErrDone: Commit or Abort of a Writer was called before.
 	ErrDone = errors.New("objstore: the writer is committed or aborted already")

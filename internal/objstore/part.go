@@ -10,9 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// SpoolOver is the size in bytes over which parts go to files, where a folder is given.
+const SpoolOver = 64 * mib
+
 const (
-	chunkSize = 1 * mib  // memory is taken and reused in these
-	spoolOver = 64 * mib // larger parts go to files where a folder is given
+	chunkSize = 1 * mib // memory is taken and reused in these
 )
 
 // partBuffer holds one part while it fills and while it is sent. It is filled

@@ -165,7 +165,7 @@ func (b *batch) finish(r SnapshotResult) {
 		b.sum.Validated++
 		b.sum.Plain += r.Plain
 		b.sum.Stored += r.Stored
-		b.sum.Proven = append(b.sum.Proven, ProvenSnapshot{r.Snapshot, r.Unproven})
+		b.sum.Proven = append(b.sum.Proven, ProvenSnapshot{r.Snapshot, r.Unproven, r.Others})
 	case Failed:
 		b.sum.Failed++
 		b.errs = append(b.errs, r.Err)

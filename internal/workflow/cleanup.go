@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,11 +59,14 @@ type Leftover struct {
 	Err      error  // why it stays, or would
 	Command  string // what a person can run
 	File     string // the state file
+
+	over string // of a kept volume, and what is kept mounted of it: the device's path
 }
 
 // CleanSummary counts what was found.
 type CleanSummary struct {
 	Found, Removed, Spared, Left int
+	Nothing                      []string // ids that were asked for, of which nothing was found; nil where not all was looked at
 	Elapsed                      time.Duration
 }
 
@@ -78,7 +82,7 @@ const oldUpload = 24 * time.Hour
 // that was to go.
 func (c *Cleaner) Clean(ctx context.Context, tell func(Leftover)) (CleanSummary, error) {
 	started := time.Now()
-	w := &cleaning{Cleaner: c, tell: tell, seen: map[string]bool{}, snapshots: map[snapshot.ID]*snapshot.Snapshot{}}
+	w := &cleaning{Cleaner: c, tell: tell, seen: map[string]bool{}, met: map[string]bool{}, snapshots: map[snapshot.ID]*snapshot.Snapshot{}}
 	var problems []error
 	for _, look := range []func(context.Context) error{w.deadRuns, w.volumes, w.claims, w.uploads} {
 		if ctx.Err() != nil {
@@ -89,12 +93,15 @@ func (c *Cleaner) Clean(ctx context.Context, tell func(Leftover)) (CleanSummary,
 		}
 	}
 	w.later()
+	if len(problems) == 0 {
+		w.sum.Nothing = slices.DeleteFunc(slices.Clone(c.Only), func(id string) bool { return w.met[id] })
+	}
 	w.sum.Elapsed = time.Since(started)
 	switch {
 	case ctx.Err() != nil:
 		return w.sum, context.Cause(ctx)
 	case c.Apply && w.sum.Left > 0:
-		problems = append(problems, fmt.Errorf("%w: %d thing(s) stay, each is named above", ErrIncomplete, w.sum.Left))
+		problems = append(problems, fmt.Errorf("%w: %s left, each is named above", ErrIncomplete, plural(w.sum.Left, "thing")))
 	}
 	return w.sum, errors.Join(problems...)
 }
@@ -105,6 +112,7 @@ type cleaning struct {
 	tell      func(Leftover)
 	sum       CleanSummary
 	seen      map[string]bool // by kind and id: what is told of already
+	met       map[string]bool // ids, of themselves, snapshots and runs, of what is told of
 	snapshots map[snapshot.ID]*snapshot.Snapshot
 	behind    []Leftover // of groups that are told of last
 }
@@ -112,6 +120,7 @@ type cleaning struct {
 // report counts and tells.
 func (w *cleaning) report(l Leftover) {
 	w.seen[l.Kind+" "+l.ID] = true
+	w.met[l.ID], w.met[string(l.Snapshot)], w.met[l.Run] = true, true, true
 	if l.Fate != Found && l.Fate != Left {
 		l.Command = "" // there is nothing to be done any more
 	}
@@ -130,9 +139,14 @@ func (w *cleaning) report(l Leftover) {
 
 // later tells of what is nobody's or kept, behind what is taken away.
 func (w *cleaning) later() {
+	w.mounts()
 	slices.SortStableFunc(w.behind, func(a, b Leftover) int {
 		order := []Group{GroupNobody, GroupKept}
-		return slices.Index(order, a.Group) - slices.Index(order, b.Group)
+		byGroup := slices.Index(order, a.Group) - slices.Index(order, b.Group)
+		if byGroup != 0 || a.Group == GroupNobody {
+			return byGroup
+		}
+		return cmp.Or(cmp.Compare(a.Run, b.Run), cmp.Compare(a.over, b.over), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
 	})
 	for _, l := range w.behind {
 		w.report(l)
@@ -168,22 +182,36 @@ func (w *cleaning) act(ctx context.Context, l Leftover, do func(context.Context)
 // deadRuns is about what state files of this host name.
 func (w *cleaning) deadRuns(ctx context.Context) error {
 	wanted := func(run runstate.Run, e runstate.Entry) bool {
-		return w.chosen(run.Header.Run, e.Fields["snapshot"], e.Fields["volume"], e.Fields["upload"])
+		of := e
+		if v, kept := KeptBelow(run.Left, e); kept {
+			of = v
+		}
+		return w.chosen(run.Header.Run, of.Fields["snapshot"], of.Fields["volume"], e.Fields["upload"])
+	}
+	tell := func(l Leftover) {
+		if l.Group == GroupKept {
+			w.behind = append(w.behind, l)
+			return
+		}
+		w.report(l)
 	}
 	if w.Apply {
-		return w.Sweeper.Sweep(ctx, wanted, func(s Swept) { w.report(w.swept(s)) })
+		return w.Sweeper.Sweep(ctx, wanted, func(s Swept) { tell(w.swept(s)) })
 	}
 	runs, err := w.Sweeper.Dead()
 	for _, run := range runs {
+		slices.SortStableFunc(run.Left, func(a, b runstate.Entry) int {
+			return slices.Index(sweepOrder[:], a.Kind) - slices.Index(sweepOrder[:], b.Kind)
+		})
 		for _, e := range run.Left {
 			if !wanted(run, e) {
 				continue
 			}
-			l := w.swept(Swept{run.Header, run.Path, e, Found, nil})
+			l := w.swept(Swept{Run: run.Header, Path: run.Path, Entry: e, Fate: Found})
 			if l.Err = run.Err; run.Err != nil {
 				l.Would = ""
 			}
-			w.report(l)
+			tell(l)
 		}
 	}
 	return err
@@ -210,7 +238,10 @@ func (w *cleaning) swept(s Swept) Leftover {
 		l.ID, l.Would = e.Fields["folder"], "unmount"
 	}
 	if e.Fields["kept"] != "" {
-		l.Group, l.Would = GroupKept, ""
+		l.Group, l.Would, l.over = GroupKept, "", e.Fields["kept"]
+		if e.Kind == runstate.KindMount {
+			l.over = e.Fields["backing"]
+		}
 	}
 	return l
 }

@@ -23,7 +23,8 @@ func (w *cleaning) volumes(ctx context.Context) error {
 			continue
 		}
 		o, stale, ownerErr := w.stale(v.Owner)
-		if !w.chosen(string(v.ID), string(v.Snapshot), o.Run) {
+		known, isKnown := w.takeKnown(v.ID)
+		if !isKnown && !w.chosen(string(v.ID), string(v.Snapshot), o.Run) {
 			continue
 		}
 		l := Leftover{
@@ -33,8 +34,10 @@ func (w *cleaning) volumes(ctx context.Context) error {
 		}
 		switch {
 		case v.Value == VolumeKept:
-			l.Group = GroupKept
-			w.behind = append(w.behind, l)
+			if l.over = known.over; isKnown {
+				l.File, l.Age = known.File, known.Age
+			}
+			w.behind = append(w.behind, w.keptVolume(ctx, l, v))
 		case v.Owner == "" && v.Value != VolumeInProgress: // somebody's own volume, which has a tag of that name
 		case v.Owner == "":
 			w.behind = append(w.behind, w.nobodysVolume(ctx, l))
@@ -44,7 +47,7 @@ func (w *cleaning) volumes(ctx context.Context) error {
 		case stale:
 			l.Group, l.Age, l.Would = GroupStale, w.age(o.Renewed), wouldDelete
 			if v.Instance != "" {
-				l.Would, l.Err = "", fmt.Errorf("it is attached to %s, and is only detached there", v.Instance)
+				l.Would, l.Err = "", attachedTo(v.Instance)
 			}
 			w.report(w.act(ctx, l, func(ctx context.Context) (Fate, error) {
 				return Removed, w.Sweeper.Volumes.RemoveLeft(ctx, RemoveRequest{
@@ -54,6 +57,10 @@ func (w *cleaning) volumes(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func attachedTo(instance string) error {
+	return fmt.Errorf("it is attached to %s, and is only detached there", instance)
 }
 
 // step tells what is waited for.
@@ -177,8 +184,12 @@ func (w *cleaning) upload(ctx context.Context, u objstore.Unfinished, id snapsho
 	l.Would = wouldAbort
 	return w.act(ctx, l, func(ctx context.Context) (Fate, error) {
 		delete(w.snapshots, id) // it is asked again
-		if now, err := w.use(ctx, id); err != nil || now != use {
-			return Left, errors.Join(err, fmt.Errorf("%w: %s has just been taken", ErrForeign, id))
+		now, err := w.use(ctx, id)
+		switch {
+		case err != nil:
+			return Left, err
+		case now != use:
+			return Left, fmt.Errorf("%w: %s has just been taken", ErrForeign, id)
 		}
 		return Removed, w.Store.AbortUpload(ctx, u.Key, u.ID)
 	}), true

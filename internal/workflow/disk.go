@@ -94,7 +94,7 @@ func asOnePart(t partition.Table) partition.Table {
 
 // noteChoice tells of chosen partitions that this disk does not have.
 func (d *disk) noteChoice() {
-	for _, n := range slices.Concat(d.j.m.Choice.Raw, d.j.m.Choice.Skip) {
+	for _, n := range slices.Concat(d.j.choice.Raw, d.j.choice.Skip) {
 		if !slices.ContainsFunc(d.table.Partitions, func(p partition.Partition) bool { return p.Number == n }) {
 			d.j.log.Warn("this disk has no such partition", "partition", n)
 		}
@@ -124,7 +124,7 @@ func headSize(t partition.Table) int64 {
 
 // planPart decides about one partition, or says why it cannot.
 func (d *disk) planPart(ctx context.Context, p partition.Partition) (refused string, err error) {
-	choice := d.j.m.Choice
+	choice := d.j.choice
 	item := PartItem{Snapshot: d.j.s.ID, Part: layout.Part(p.Number), Content: p.Content.Type, Size: p.Length}
 	switch {
 	case slices.Contains(choice.Skip, p.Number):

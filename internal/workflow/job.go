@@ -29,6 +29,8 @@ type job struct {
 	task   Task
 	res    *SnapshotResult
 
+	choice layout.Choice // of partitions, less what is archived already
+
 	vol     Volume // the volume, while there is one
 	release func() // gives it back
 	mounts  bool   // a mount of it has failed to open or to close

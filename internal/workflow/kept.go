@@ -9,6 +9,7 @@ import (
 
 	"snap-to-s3/internal/catalog"
 	"snap-to-s3/internal/filesystem"
+	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/runstate"
 	"snap-to-s3/internal/snapshot"
 )
@@ -110,6 +111,53 @@ func (k *KeptVolume) free(ctx context.Context, e runstate.Entry, restarted bool)
 		return nil
 	}
 	return filesystem.RemoveLoop(ctx, r.Loop, r.Backing)
+}
+
+// UnmountFirst is the command that unmounts what a run's state file tells to be
+// mounted of the device backing, and then does what the command remove does, which
+// detaches a volume. What is unmounted already by then does not stop it.
+func UnmountFirst(left []runstate.Entry, backing, remove string) string {
+	var first string
+	for _, e := range left {
+		if folder := hint.Quote(e.Fields["folder"]); e.Kind == runstate.KindMount && e.Fields["backing"] == backing {
+			first += fmt.Sprintf("if mountpoint -q %s; then umount %s; fi && ", folder, folder)
+		}
+	}
+	if first != "" {
+		return first + "{ " + remove + "; }"
+	}
+	return remove
+}
+
+// UnmountKept is UnmountFirst for the volume id, which a run of this host has kept, as
+// a state file in the folder dir tells; the command remove alone where none does.
+func UnmountKept(dir string, id snapshot.VolumeID, remove string) string {
+	runs, err := runstate.List(dir)
+	if err != nil {
+		return remove
+	}
+	for _, run := range runs {
+		for _, e := range run.Left {
+			if e.Kind == runstate.KindVolume && e.Fields["volume"] == string(id) && e.Fields["kept"] != "" {
+				return UnmountFirst(run.Left, e.Fields["kept"], remove)
+			}
+		}
+	}
+	return remove
+}
+
+// KeptBelow is the kept volume among left that e is a kept mount of, if it is one. The
+// command that takes the volume away unmounts it.
+func KeptBelow(left []runstate.Entry, e runstate.Entry) (volume runstate.Entry, ok bool) {
+	if e.Kind != runstate.KindMount || e.Fields["kept"] == "" {
+		return runstate.Entry{}, false
+	}
+	for _, v := range left {
+		if v.Kind == runstate.KindVolume && v.Fields["kept"] != "" && v.Fields["kept"] == e.Fields["backing"] {
+			return v, true
+		}
+	}
+	return runstate.Entry{}, false
 }
 
 // Done strikes the volume from that run's state file: it is another run's.

@@ -192,3 +192,30 @@ func TestFreeOfWhatCannotBe(t *testing.T) {
 		t.Errorf("%v, %d state files", err, r.stateFiles())
 	}
 }
+
+// What stands mounted of a kept volume is unmounted before it goes, by one command.
+func TestUnmountFirst(t *testing.T) {
+	mount := func(folder, backing, kept string) runstate.Entry {
+		return runstate.Entry{Kind: runstate.KindMount, Fields: map[string]string{"folder": folder, "backing": backing, "kept": kept}}
+	}
+	left := []runstate.Entry{
+		{Kind: runstate.KindVolume, Fields: map[string]string{"volume": "vol-1", "kept": "/dev/a"}},
+		{Kind: runstate.KindVolume, Fields: map[string]string{"volume": "vol-2"}},
+		mount("/mnt/x y", "/dev/a", "/mnt/x y"), mount("/mnt/b", "/dev/b", "/mnt/b"), mount("/mnt/c", "/dev/a", ""),
+	}
+	const unmount = "if mountpoint -q '/mnt/x y'; then umount '/mnt/x y'; fi && if mountpoint -q /mnt/c; then umount /mnt/c; fi && "
+	for backing, want := range map[string]string{"/dev/a": unmount + "{ remove; }", "/dev/none": "remove"} {
+		if got := workflow.UnmountFirst(left, backing, "remove"); got != want {
+			t.Errorf("%s: %s\nwant %s", backing, got, want)
+		}
+	}
+	var below []string
+	for _, e := range left {
+		if v, ok := workflow.KeptBelow(left, e); ok {
+			below = append(below, e.Fields["folder"]+" of "+v.Fields["volume"])
+		}
+	}
+	if diff := cmp.Diff([]string{"/mnt/x y of vol-1"}, below); diff != "" {
+		t.Errorf("goes with its volume (-want +got):\n%s", diff)
+	}
+}

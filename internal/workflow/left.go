@@ -19,6 +19,7 @@ type LeftVolume struct {
 	Owner    string // of the owner tag, "" without
 	Created  time.Time
 	Here     string // the device name it is attached to this instance at, or ""
+	Node     string // the path of its device on this machine, or ""
 	Instance string // another instance that has it attached, or ""
 	Command  string // what a person can run to remove it
 }
@@ -41,6 +42,9 @@ type RemoveRequest struct {
 	ID    snapshot.VolumeID
 	Tag   string
 	Owner catalog.Identity // whose it must be; zero: it must have no owner, and be attached to nothing
+	// Kept has it be a volume that is marked as kept, with the owner tag Seen, which
+	// may be "". Owner is not looked at then.
+	Kept bool
 	// Seen, unless "", is the owner tag as it was listed: one that was renewed since
 	// makes the volume somebody's.
 	Seen string

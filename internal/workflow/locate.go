@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"snap-to-s3/internal/archive"
@@ -14,21 +14,40 @@ import (
 	"snap-to-s3/internal/snapshot"
 )
 
-// Prefer says which of several sets of archives of one snapshot is meant. All are
-// looked for, whatever it says.
+// Prefer says which of several sets of archives of one snapshot is meant: the newest
+// of those that are as it says, its kind before its encryption and that before its
+// codec. All are looked for, whatever it says.
 type Prefer struct {
-	Codec     string      // "" for none
+	Codec     string      // "": whichever
 	Encrypted bool        // with recipients, or a session key
-	Kind      layout.Kind // "": an image before files, as the predecessor
+	Plain     bool        // without; neither of the two: whichever
+	Kind      layout.Kind // "": whichever
+}
+
+// fit is how well a coding is what is meant.
+func (p Prefer) fit(c coding) (n int) {
+	if p.Kind == c.kind {
+		n += 4
+	}
+	if p.Encrypted && c.encrypted || p.Plain && !c.encrypted {
+		n += 2
+	}
+	if p.Codec == c.codec {
+		n++
+	}
+	return n
 }
 
 // shelf is what of one snapshot stands in the bucket.
 type shelf struct {
+	coding   coding
 	record   *layout.SnapshotRecord // nil: the predecessor's
 	archives []archived
 	// wrong is what is wrong with it already, before any of it is read.
 	wrong []Difference
 	notes []string
+	// others are the keys of archives of the snapshot that are not looked at.
+	others []string
 }
 
 // shelves looks for archives.
@@ -47,22 +66,15 @@ type coding struct {
 
 // codings are all of them, the preferred first.
 func (p Prefer) codings() []coding {
-	codecs, encrypted := []string{"lz4", "zstd"}, []bool{p.Encrypted, !p.Encrypted}
-	if p.Codec == "zstd" {
-		codecs = []string{"zstd", "lz4"}
-	}
-	kinds := []layout.Kind{layout.Image, layout.Tar}
-	if p.Kind == layout.Tar {
-		kinds = []layout.Kind{layout.Tar, layout.Image}
-	}
 	var all []coding
-	for _, k := range kinds {
-		for _, e := range encrypted {
-			for _, c := range codecs {
+	for _, k := range [...]layout.Kind{layout.Image, layout.Tar} {
+		for _, e := range [...]bool{false, true} {
+			for _, c := range [...]string{"lz4", "zstd"} {
 				all = append(all, coding{c, e, k})
 			}
 		}
 	}
+	slices.SortStableFunc(all, func(a, b coding) int { return p.fit(b) - p.fit(a) })
 	return all
 }
 
@@ -73,31 +85,6 @@ func (l shelves) find(ctx context.Context, s snapshot.Snapshot) (*shelf, error) 
 		return sh, err
 	}
 	return l.predecessors(ctx, s)
-}
-
-// recorded are our archives of a snapshot; nil where no record tells of any.
-func (l shelves) recorded(ctx context.Context, s snapshot.Snapshot) (*shelf, error) {
-	var found *shelf
-	var also []string
-	for _, c := range l.prefer.codings() {
-		key := layout.Name{Snapshot: s, Kind: c.kind, Codec: c.codec, Encrypted: c.encrypted}.SnapshotRecordKey()
-		body, err := readRecord(ctx, l.store, l.bucket, key)
-		switch {
-		case errors.Is(err, objstore.ErrNotExist):
-		case err != nil:
-			return nil, err
-		case found != nil:
-			also = append(also, key)
-		default:
-			if found, err = l.ours(ctx, key, body); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if len(also) > 0 {
-		found.notes = append(found.notes, "the snapshot has other archives too, which are not looked at: "+strings.Join(also, ", "))
-	}
-	return found, nil
 }
 
 // ours is what a snapshot record tells of.

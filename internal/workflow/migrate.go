@@ -35,6 +35,7 @@ type Migrator struct {
 	ToolVersion string
 	Tag         string
 	Bucket      string
+	EndpointURL string // of the store, where one was named; else ""
 	Codec       codec.Codec
 	VolumeType  string
 	KeepVolumes bool
@@ -124,9 +125,11 @@ func (m *Migrator) Migrate(ctx context.Context, sub Subject) (Summary, error) {
 }
 
 func (m *Migrator) nothing(value string) error {
-	return hint.Wrap(
-		fmt.Errorf("%w: no completed snapshot is tagged %s=%s", ErrNothing, m.Tag, value),
-		fmt.Sprintf("tag one with: aws ec2 create-tags --resources SNAPSHOT-ID --tags Key=%s,Value=%s", m.Tag, value))
+	next := fmt.Sprintf("tag one with: aws ec2 create-tags --resources SNAPSHOT-ID --tags Key=%s,Value=%s", m.Tag, value)
+	if value == catalog.Migrated { // which nobody should say of what never was
+		next = "migrate makes archives and sets that tag; or name snapshots"
+	}
+	return hint.Wrap(fmt.Errorf("%w: no completed snapshot is tagged %s=%s", ErrNothing, m.Tag, value), next)
 }
 
 func (m *Migrator) filter(sub Subject, value string) catalog.Filter {

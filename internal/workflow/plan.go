@@ -2,7 +2,6 @@ package workflow
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -32,9 +31,37 @@ func (m *Migrator) DryRun(ctx context.Context, sub Subject) (Summary, error) {
 	})
 }
 
+// DryRunValidation reports what Validate would do, snapshot by snapshot. It looks
+// into the bucket, and touches nothing. Volumes that were kept it does not know of.
+func (m *Migrator) DryRunValidation(ctx context.Context, sub Subject) (Summary, error) {
+	v := m.validations()
+	return m.dryRun(ctx, sub, catalog.Migrated, func(s snapshot.Snapshot) PlanItem {
+		item := PlanItem{Snapshot: s, Problem: readable(s)}
+		if item.Problem != nil {
+			return item
+		}
+		sh, err := v.findLast(ctx, s)
+		if err != nil {
+			item.Problem = err
+			return item
+		}
+		for _, a := range sh.archives {
+			item.Keys = append(item.Keys, a.key)
+			item.Bound += a.info.Size
+		}
+		if item.Problem = m.shelves().unrecorded(ctx, s, sh); item.Problem != nil {
+			return item
+		}
+		item.Others = sh.others
+		item.Cost, item.Problem = v.estimate(s, sh), v.open(ctx, sh)
+		return item
+	})
+}
+
 // dryRun reports what plan says of each snapshot whose tag has the value.
 func (m *Migrator) dryRun(ctx context.Context, sub Subject, value string, plan func(snapshot.Snapshot) PlanItem) (Summary, error) {
 	var sum Summary
+	var problems []error
 	for s, err := range m.Catalog.Snapshots(ctx, m.filter(sub, value)) {
 		if err != nil {
 			return sum, fmt.Errorf("list snapshots: %w", err)
@@ -46,6 +73,7 @@ func (m *Migrator) dryRun(ctx context.Context, sub Subject, value string, plan f
 		m.Report.Plan(item)
 		if item.Problem != nil {
 			sum.Failed++
+			problems = append(problems, item.Problem)
 			continue
 		}
 		sum.Planned++
@@ -61,8 +89,12 @@ func (m *Migrator) dryRun(ctx context.Context, sub Subject, value string, plan f
 	if err := m.checkCost(sum.Cost); err != nil {
 		return sum, err
 	}
-	if sum.Planned == 0 {
-		return sum, errors.New("nothing can be done with any of these snapshots")
+	if sum.Failed > 0 {
+		will := "migrated"
+		if value == catalog.Migrated {
+			will = "validated"
+		}
+		return sum, &BatchError{Failed: sum.Failed, Total: sum.Planned + sum.Failed, Errs: problems, Outcome: "cannot be " + will}
 	}
 	return sum, nil
 }
@@ -92,7 +124,7 @@ func (m *Migrator) checkCost(e cost.Estimate) error {
 		return nil
 	}
 	if once := e.OneTime(); once > m.MaxCost {
-		return hint.Wrap(fmt.Errorf("%w: about %s for %d snapshots, the limit is %s", ErrTooDear, once, e.Snapshots, m.MaxCost),
+		return hint.Wrap(fmt.Errorf("%w: %s for %s, the limit is %s", ErrTooDear, once, plural(int(e.Snapshots), "snapshot"), m.MaxCost),
 			"choose fewer snapshots, raise --max-cost, or see what costs how much with --dry-run")
 	}
 	if !e.OneTimeKnown() {

@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,8 @@ type trace struct {
 
 func (t trace) run() string { return t.info.Metadata[layout.MetaRun] }
 
+func (t trace) coding() coding { return coding{t.Codec, t.Encrypted, t.Kind} }
+
 // predecessors are the archives that the predecessor has left of a snapshot.
 func (l shelves) predecessors(ctx context.Context, s snapshot.Snapshot) (*shelf, error) {
 	found, err := l.listed(ctx, s)
@@ -49,25 +52,26 @@ func (l shelves) predecessors(ctx context.Context, s snapshot.Snapshot) (*shelf,
 			theirs = append(theirs, t)
 			continue
 		}
+		sh.others = append(sh.others, t.info.Key)
 		sh.notes = append(sh.notes, fmt.Sprintf("s3://%s/%s was left unfinished by run %s, and is not looked at", l.bucket, t.info.Key, t.run()))
 	}
-	for _, c := range l.prefer.codings() {
-		var set []trace
-		for _, t := range theirs {
-			if (coding{t.Codec, t.Encrypted, t.Kind}) == c {
-				set = append(set, t)
-			}
-		}
-		if len(set) == 0 {
-			continue
-		}
-		l.stand(sh, set)
-		if more := len(theirs) - len(set); more > 0 {
-			sh.notes = append(sh.notes, fmt.Sprintf("the snapshot has %d archive(s) in other codings too, which are not looked at", more))
-		}
-		return sh, nil
+	if len(theirs) == 0 {
+		return nil, l.nothing(ctx, s)
 	}
-	return nil, l.nothing(ctx, s)
+	meant := slices.MaxFunc(theirs, func(a, b trace) int {
+		return cmp.Or(l.prefer.fit(a.coding())-l.prefer.fit(b.coding()), a.info.Modified.Compare(b.info.Modified))
+	})
+	sh.coding = meant.coding()
+	var set []trace
+	for _, t := range theirs {
+		if t.coding() == sh.coding {
+			set = append(set, t)
+		} else {
+			sh.others = append(sh.others, t.info.Key)
+		}
+	}
+	l.stand(sh, set)
+	return sh, nil
 }
 
 // stand takes the archives of a set onto the shelf. Of several under one partition,
@@ -85,6 +89,7 @@ func (l shelves) stand(sh *shelf, set []trace) {
 		case a.info.Modified.After(sh.archives[i].info.Modified):
 			sh.archives[i], a = a, sh.archives[i]
 		}
+		sh.others = append(sh.others, a.key)
 		sh.notes = append(sh.notes, fmt.Sprintf("s3://%s/%s is older than another archive of the same, and is not looked at", l.bucket, a.key))
 	}
 	slices.SortFunc(sh.archives, func(a, b archived) int { return int(a.part) - int(b.part) })
@@ -204,19 +209,13 @@ type nothingError struct{ error }
 // ours did not finish.
 func (l shelves) nothing(ctx context.Context, s snapshot.Snapshot) error {
 	for _, c := range l.prefer.codings() {
-		n := layout.Name{Snapshot: s, Kind: c.kind, Codec: c.codec, Encrypted: c.encrypted}
-		// A disk's first archive is of all of it, of what lies before its first
-		// partition, or of that.
-		for _, part := range [...]layout.Part{layout.Whole, layout.Head, 1} {
-			n.Partition = part
-			info, err := l.store.Stat(ctx, n.ArchiveKey())
-			if err != nil && !errors.Is(err, objstore.ErrNotExist) {
-				return fmt.Errorf("look for s3://%s/%s: %w", l.bucket, n.ArchiveKey(), err)
-			}
-			if run := info.Metadata[layout.MetaRun]; err == nil && run != "" {
-				return hint.Wrap(nothingError{fmt.Errorf("s3://%s/%s was left unfinished by run %s: the snapshot has no record", l.bucket, n.ArchiveKey(), run)},
-					"migrate the snapshot again, which completes or replaces it")
-			}
+		info, err := l.first(ctx, s, c)
+		if err != nil {
+			return err
+		}
+		if run := info.Metadata[layout.MetaRun]; run != "" {
+			return hint.Wrap(nothingError{fmt.Errorf("s3://%s/%s was left unfinished by run %s: the snapshot has no record", l.bucket, info.Key, run)},
+				"migrate the snapshot again, which completes or replaces it")
 		}
 	}
 	record := layout.Name{Snapshot: s, Kind: layout.Image, Codec: "CODEC"}.SnapshotRecordKey()

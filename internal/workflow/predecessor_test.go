@@ -119,8 +119,8 @@ func TestNothingOfThePredecessor(t *testing.T) {
 	}
 }
 
-// Of what may stand in a bucket of one snapshot the preferred is looked at, and the
-// rest is told of.
+// Of what may stand in a bucket of one snapshot the newest of what is asked for is
+// looked at, and the rest is named.
 func TestSeveralOfThePredecessor(t *testing.T) {
 	image := oldDisk(t)
 	tar, other := oldArchives(t, image, nil), oldArchives(t, image, nil, "--compression", "zstd")
@@ -130,13 +130,14 @@ func TestSeveralOfThePredecessor(t *testing.T) {
 		stored [][]oldArchive
 		prefer workflow.Prefer
 		ends   string
-		notes  int
+		others int
 	}{
-		{"codecs", [][]oldArchive{tar, other}, workflow.Prefer{}, ".tar.lz4", 1},
-		{"codecs, the other", [][]oldArchive{tar, other}, workflow.Prefer{Codec: "zstd"}, ".tar.zstd", 1},
-		{"kinds", [][]oldArchive{tar, whole}, workflow.Prefer{}, ".img.lz4", 1},
-		{"kinds, the other", [][]oldArchive{tar, whole}, workflow.Prefer{Kind: layout.Tar}, ".tar.lz4", 1},
-		{"all", [][]oldArchive{tar, other, whole}, workflow.Prefer{Codec: "zstd"}, ".img.lz4", 1},
+		{"codecs", [][]oldArchive{tar, other}, workflow.Prefer{}, ".tar.zstd", 2},
+		{"codecs, the older", [][]oldArchive{tar, other}, workflow.Prefer{Codec: "lz4"}, ".tar.lz4", 2},
+		{"kinds", [][]oldArchive{whole, tar}, workflow.Prefer{}, ".tar.lz4", 1},
+		{"kinds, the older", [][]oldArchive{whole, tar}, workflow.Prefer{Kind: layout.Image}, ".img.lz4", 2},
+		{"all", [][]oldArchive{tar, whole, other}, workflow.Prefer{}, ".tar.zstd", 3},
+		{"all, a kind goes before a codec", [][]oldArchive{tar, whole, other}, workflow.Prefer{Codec: "zstd", Kind: layout.Image}, ".img.lz4", 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -151,8 +152,8 @@ func TestSeveralOfThePredecessor(t *testing.T) {
 					t.Errorf("looked at %s", key)
 				}
 			}
-			if got := notesWith(r, "in other codings too"); len(got) != c.notes {
-				t.Errorf("notes: %q", r.report.notes)
+			if got := r.report.finished[0].Others; len(got) != c.others {
+				t.Errorf("others: %q", got)
 			}
 		})
 	}

@@ -116,16 +116,7 @@ func (sh *shelf) unarchived() []string {
 	if sh.record == nil || sh.record.Geometry == nil {
 		return nil
 	}
-	var lines []string
-	content := map[layout.Part]string{}
-	for _, of := range sh.record.Geometry.Partitions {
-		content[of.Number] = cmp.Or(of.Content, "nothing known")
-	}
-	for _, s := range sh.record.Skipped {
-		if s.Why != whyBlank && content[s.Partition] != "swap" {
-			lines = append(lines, fmt.Sprintf("%s (%s, %s) is in no archive: %s", spoken(int(s.Partition)), content[s.Partition], sizeText(s.Size), s.Why))
-		}
-	}
+	lines := leftOut(sh.record)
 	first := sh.record.Geometry.Size
 	if all := sh.record.Geometry.Partitions; len(all) > 0 {
 		first = all[0].Start
@@ -133,6 +124,21 @@ func (sh *shelf) unarchived() []string {
 	for _, a := range sh.archives {
 		if a.part == layout.Head && a.record.PlainSize < first {
 			lines = append(lines, fmt.Sprintf("of %s before the first partition only the first %s are archived", sizeText(first), sizeText(a.record.PlainSize)))
+		}
+	}
+	return lines
+}
+
+// leftOut are lines about the partitions that are in no archive of a record, though
+// there may be something on them.
+func leftOut(rec *layout.SnapshotRecord) (lines []string) {
+	content := map[layout.Part]string{}
+	for _, of := range rec.Geometry.Partitions {
+		content[of.Number] = cmp.Or(of.Content, "nothing known")
+	}
+	for _, s := range rec.Skipped {
+		if s.Why != whyBlank && content[s.Partition] != "swap" {
+			lines = append(lines, fmt.Sprintf("%s (%s, %s) is in no archive: %s", spoken(int(s.Partition)), content[s.Partition], sizeText(s.Size), s.Why))
 		}
 	}
 	return lines

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"snap-to-s3/internal/catalog"
@@ -51,6 +52,7 @@ type PlanItem struct {
 	Trees    bool          // there will be an archive like it for each partition
 	Bound    int64         // bytes the archive will hardly exceed, or those that are to be read back have
 	Cost     cost.Estimate // one-time and a month
+	Others   []string      // keys of archives that would not be compared
 	Problem  error         // why it cannot be done; nil where it can
 }
 
@@ -79,6 +81,7 @@ const (
 // Totals is what all snapshots known at the start come to.
 type Totals struct {
 	Snapshots int
+	Refused   int   // beside them: what they need is not there, and each is told why
 	Size      int64 // bytes of their volumes
 	Cost      cost.Estimate
 }
@@ -126,6 +129,8 @@ type SnapshotResult struct {
 	Elapsed     time.Duration
 	Differences int64    // that a validation has found
 	Unproven    []string // what a validation could not look at, a line each
+	Others      []string // keys of archives of the snapshot that a validation did not compare
+	LeftOut     []string // partitions that a migration has in no archive, a line each
 	Left        []error  // what could not be taken back, each with the command that does it
 	Err         error
 }
@@ -148,6 +153,7 @@ type Summary struct {
 type ProvenSnapshot struct {
 	Snapshot snapshot.Snapshot
 	Unproven []string
+	Others   []string // keys of archives of it that were not compared
 }
 
 // BatchError says that some snapshots of a run did not come out well. The
@@ -157,18 +163,31 @@ type BatchError struct {
 	Left          int
 	Errs          []error
 	Things        string // what was worked on; "": snapshots
+	Outcome       string // what came of those; "": failed
 }
 
 func (e *BatchError) Error() string {
 	if e.Failed == 0 {
-		return fmt.Sprintf("%d thing(s) could not be removed; each is named above", e.Left)
+		return plural(e.Left, "thing") + " could not be removed; each is named above"
 	}
+	all := plural(e.Total, strings.TrimSuffix(cmp.Or(e.Things, "snapshots"), "s"))
 	for _, err := range e.Errs {
 		if !errors.Is(err, catalog.ErrClaimed) {
-			return fmt.Sprintf("%d of %d %s failed", e.Failed, e.Total, cmp.Or(e.Things, "snapshots"))
+			return fmt.Sprintf("%d of %s %s", e.Failed, all, cmp.Or(e.Outcome, "failed"))
 		}
 	}
-	return fmt.Sprintf("%d of %d snapshots are claimed elsewhere", e.Failed, e.Total)
+	if e.Total == 1 {
+		return "1 of " + all + " is claimed elsewhere"
+	}
+	return fmt.Sprintf("%d of %s are claimed elsewhere", e.Failed, all)
+}
+
+// plural is a number of things: "1 snapshot", "2 snapshots".
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // Unwrap lets a caller ask whether all that failed was claimed elsewhere.

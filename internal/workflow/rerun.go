@@ -86,6 +86,20 @@ func inTheWay(bucket, key, why string) error {
 		"look at it, then run again with --overwrite to replace it")
 }
 
+// unread explains a write that found an object where none was seen: where the store
+// does not show it even now that it is known to be there, the right to read is what
+// lacks, and nothing says that the object may be replaced.
+func (j *job) unread(ctx context.Context, key string, err error) error {
+	if !errors.Is(err, objstore.ErrExists) {
+		return err
+	}
+	if _, looked := j.m.Store.Stat(ctx, key); !errors.Is(looked, objstore.ErrForbidden) {
+		return err
+	}
+	return hint.Replace(fmt.Errorf("s3:GetObject is not allowed for s3://%s/%s, so that it looked as if nothing were there: %w", j.m.Bucket, key, err),
+		"allow s3:GetObject on "+j.m.Bucket+"/*, and s3:ListBucket on "+j.m.Bucket+", which lets S3 tell missing from forbidden; then run the command again, which keeps what is whole")
+}
+
 // archiveRef is where an archive and its record are meant to be.
 type archiveRef struct {
 	key, record string

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,6 +49,7 @@ type Swept struct {
 	Entry runstate.Entry
 	Fate  Fate
 	Err   error // why it is Left
+	Below bool  // it is a kept mount, which the command of its kept volume unmounts
 }
 
 // Fate is what became of a thing that was found.
@@ -61,6 +63,13 @@ const (
 	Spared  Fate = "spared"  // it is there, and is not that run's any more, or was to be kept
 	Left    Fate = "left"    // it could not be taken away
 )
+
+// sweepOrder are the kinds of things in the order in which they are taken away: what
+// is mounted holds a loop device, that the volume; and while the claim is that run's,
+// nobody else can have begun an upload.
+var sweepOrder = [...]string{
+	runstate.KindMount, runstate.KindLoop, runstate.KindAttachment, runstate.KindVolume, runstate.KindUpload, runstate.KindClaim,
+}
 
 // sweepAtOnce is how many things of one kind are taken away at a time: most of it
 // is waiting for EC2.
@@ -124,7 +133,7 @@ func (s *Sweeper) name(run runstate.Run, why error, tell func(Swept)) {
 		s.Log.Warn("an earlier run's state file cannot be read whole", "file", run.Path, "err", why)
 	}
 	for _, e := range run.Left {
-		tell(Swept{run.Header, run.Path, e, Left, why})
+		tell(Swept{Run: run.Header, Path: run.Path, Entry: e, Fate: Left, Err: why})
 	}
 }
 
@@ -146,8 +155,8 @@ type sweep struct {
 	tell func(Swept)
 }
 
-// all goes by kinds: what is mounted holds a loop device, that the volume; and
-// while the claim is that run's, nobody else can have begun an upload.
+// all goes by kinds, in sweepOrder, but for attachments, which their volumes take with
+// them: those that are left are seen to afterwards.
 func (w *sweep) all(ctx context.Context) {
 	n := 0
 	for _, i := range w.f.Open() {
@@ -187,13 +196,7 @@ func (w *sweep) all(ctx context.Context) {
 	}
 }
 
-func knownKind(kind string) bool {
-	switch kind {
-	case runstate.KindMount, runstate.KindLoop, runstate.KindVolume, runstate.KindAttachment, runstate.KindUpload, runstate.KindClaim:
-		return true
-	}
-	return false
-}
+func knownKind(kind string) bool { return slices.Contains(sweepOrder[:], kind) }
 
 // one takes one thing away, strikes it, and tells what became of it.
 func (w *sweep) one(ctx context.Context, i *runstate.Intent, e runstate.Entry, do func(context.Context, *runstate.Intent, runstate.Entry) (Fate, error)) {
@@ -212,9 +215,24 @@ func (w *sweep) one(ctx context.Context, i *runstate.Intent, e runstate.Entry, d
 	if now := i.Entry(); now.Kind != "" {
 		e = now // with what became known of it
 	}
+	if e.Kind == runstate.KindVolume && fate != Left && fate != Found {
+		w.attachments(ctx, e.Fields["volume"])
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tell(Swept{w.run.Header, w.run.Path, e, fate, err})
+	_, below := KeptBelow(w.run.Left, e)
+	w.tell(Swept{w.run.Header, w.run.Path, e, fate, err, below})
+}
+
+// attachments is about those of a volume that is done with: it was detached before it
+// was deleted, and so it is told.
+func (w *sweep) attachments(ctx context.Context, volume string) {
+	for _, i := range w.f.Open() {
+		e := i.Entry()
+		if e.Kind == runstate.KindAttachment && e.Fields["volume"] == volume && (w.wanted == nil || w.wanted(w.run, e)) {
+			w.one(ctx, i, e, w.attachment)
+		}
+	}
 }
 
 // owner is what the run's things carry.

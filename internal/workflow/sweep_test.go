@@ -63,6 +63,9 @@ func (f *fakeVolumes) RemoveLeft(_ context.Context, r workflow.RemoveRequest) er
 		return f.fail[r.ID]
 	case !ok:
 		return nil
+	case r.Kept && (v.Value != workflow.VolumeKept || v.Owner != r.Seen):
+		return workflow.ErrForeign
+	case r.Kept:
 	case v.Value == workflow.VolumeKept:
 		return workflow.ErrKept
 	case o.Identity != r.Owner, r.Seen != "" && r.Seen != v.Owner:

@@ -30,6 +30,9 @@ func (j *job) trees(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := j.choose(ctx, record); err != nil {
+		return err
+	}
 	if stands, err := j.stands(ctx, record); stands || err != nil {
 		return err
 	}
@@ -54,42 +57,24 @@ func (j *job) trees(ctx context.Context) error {
 		return err
 	}
 	j.doneReading(release)
-	return record.put(ctx, layout.SnapshotRecord{
-		Archives: archives, Choice: j.choice(), Geometry: d.geometry, Skipped: d.skipped,
-	})
-}
-
-func (j *job) choice() *layout.Choice {
-	if len(j.m.Choice.Raw)+len(j.m.Choice.Skip) == 0 {
-		return nil
-	}
-	return &j.m.Choice
+	rec := layout.SnapshotRecord{Archives: archives, Choice: j.chosen(), Geometry: d.geometry, Skipped: d.skipped}
+	j.res.LeftOut = leftOut(&rec)
+	return record.put(ctx, rec)
 }
 
 // stands tells whether all that the snapshot record tells of is in the bucket,
 // whole. Then nothing of the snapshot need be read.
 func (j *job) stands(ctx context.Context, record *snapshotRecord) (bool, error) {
 	got := record.stands
-	if got == nil || got.Snapshot.ID != j.s.ID || !sameChoice(got.Choice, j.choice()) {
+	if got == nil || got.Snapshot.ID != j.s.ID || !sameChoice(got.Choice, j.chosen()) {
 		return false, nil
 	}
 	for _, a := range got.Archives {
-		info, there, err := j.stat(ctx, a.Archive)
-		if !there || err != nil {
+		if whole, err := j.standsWhole(ctx, a); !whole || err != nil {
 			return false, err
-		}
-		rec, err := j.wholeArchive(ctx, archiveRef{a.Archive, a.Key, a.Kind}, info)
-		if errors.Is(err, errNoRecord) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if rec.SHA256 != a.SHA256 {
-			return false, nil
 		}
 	}
-	j.res.Outcome = Kept
+	j.res.Outcome, j.res.LeftOut = Kept, leftOut(got)
 	for _, a := range got.Archives {
 		j.res.Keys = append(j.res.Keys, a.Archive)
 		j.kept(a.Archive)

@@ -186,7 +186,7 @@ func (u *upload) commit(ctx context.Context, w written) (*layout.ArchiveRecord, 
 	j.task.Stage("committing")
 	info, err := u.archive.Commit(ctx)
 	if err != nil {
-		return nil, err
+		return nil, j.unread(ctx, p.key(), err)
 	}
 	if info.Size != u.storedArchive.n {
 		return nil, u.unfinished(fmt.Errorf("the store says that it has %d bytes of %d", info.Size, u.storedArchive.n))
@@ -194,7 +194,7 @@ func (u *upload) commit(ctx context.Context, w written) (*layout.ArchiveRecord, 
 	j.m.Report.Object(ObjectResult{j.s.ID, j.m.Bucket, info, w.plain, RoleArchive})
 	einfo, err := u.entries.Commit(ctx)
 	if err != nil {
-		return nil, u.unfinished(err)
+		return nil, u.unfinished(j.unread(ctx, p.name.EntriesKey(), err))
 	}
 	j.m.Report.Object(ObjectResult{j.s.ID, j.m.Bucket, einfo, 0, RoleEntries})
 	rec := j.archiveRecord(u, w, info)
@@ -223,7 +223,7 @@ func (j *job) putRecord(ctx context.Context, key string, rec layout.Record, role
 	o.ContentType = "application/json"
 	info, err := j.put(ctx, key, body, o)
 	if err != nil {
-		return err
+		return j.unread(ctx, key, err)
 	}
 	j.m.Report.Object(ObjectResult{j.s.ID, j.m.Bucket, info, 0, role})
 	return nil

@@ -21,12 +21,13 @@ func (m *Migrator) Validate(ctx context.Context, sub Subject) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	if totals.Snapshots == 0 {
+	all := totals.Snapshots + totals.Refused
+	if all == 0 {
 		return Summary{}, m.nothing(catalog.Migrated)
 	}
 	m.Report.Cost(totals)
 	sum, err := m.runAll(ctx, sub, v.task())
-	sum.Listed = totals.Snapshots
+	sum.Listed = all
 	return sum, err
 }
 
@@ -38,9 +39,13 @@ func (j *job) validate(ctx context.Context, find func(context.Context, snapshot.
 	if err != nil {
 		return err
 	}
+	if err := j.m.shelves().unrecorded(ctx, j.s, sh); err != nil {
+		return err
+	}
 	for _, note := range sh.notes {
 		j.m.Report.Note(j.s.ID, note)
 	}
+	j.res.Others = sh.others
 	var count atomic.Int64
 	err = j.compare(ctx, sh, &count)
 	j.res.Differences = count.Load()
@@ -49,7 +54,7 @@ func (j *job) validate(ctx context.Context, find func(context.Context, snapshot.
 		if err != nil {
 			return hint.Wrap(fmt.Errorf("%w; and not all could be looked at: %w", different, err), hint.Of(err))
 		}
-		return hint.Wrap(different, "keep the snapshot; migrate it again with --overwrite, and validate that")
+		return hint.Wrap(different, "keep the snapshot; make these archives again, and validate them: "+j.m.again(j.s, sh))
 	}
 	if err != nil {
 		return err

@@ -32,7 +32,8 @@ type validations struct {
 // looked up.
 type prospect struct {
 	cost cost.Estimate
-	open bool // it needs neither a key nor a thaw
+	open bool  // it needs neither a key nor a thaw
+	none error // why there is nothing to compare; nil: there is
 }
 
 func (m *Migrator) shelves() shelves { return shelves{m.Store, m.Bucket, m.Prefer} }
@@ -67,6 +68,7 @@ const surveyed = 16
 // would cost too much. A store that fails is not asked on: the work will tell.
 func (v *validations) totals(ctx context.Context, sub Subject) (Totals, error) {
 	var t Totals
+	var adding sync.Mutex // t
 	group, looking := errgroup.WithContext(ctx)
 	group.SetLimit(surveyed)
 	var listing error
@@ -75,13 +77,20 @@ func (v *validations) totals(ctx context.Context, sub Subject) (Totals, error) {
 			listing = fmt.Errorf("list snapshots: %w", err)
 			break
 		}
-		t.Snapshots++
-		t.Size += s.Size
 		group.Go(func() error {
 			if looking.Err() != nil {
 				return nil
 			}
-			_, err := v.prospect(looking, s)
+			p, err := v.hopeful(looking, s)
+			adding.Lock()
+			defer adding.Unlock()
+			if p == nil {
+				t.Refused++
+				return err
+			}
+			t.Snapshots++
+			t.Size += s.Size
+			t.Cost = t.Cost.Add(p.cost)
 			return err
 		})
 		if sub.One {
@@ -99,10 +108,21 @@ func (v *validations) totals(ctx context.Context, sub Subject) (Totals, error) {
 	case unknown != nil:
 		v.m.Report.Note("", "the estimate leaves out archives that could not be looked up: "+oneLine(unknown))
 	}
-	for _, p := range v.known {
-		t.Cost = t.Cost.Add(p.cost)
-	}
 	return t, v.m.checkCost(t.Cost)
+}
+
+// hopeful is the prospect of a snapshot; nil where it will be refused for what is
+// known now.
+func (v *validations) hopeful(ctx context.Context, s snapshot.Snapshot) (*prospect, error) {
+	if readable(s) != nil {
+		return nil, nil
+	}
+	p, err := v.prospect(ctx, s)
+	refused := err == nil && (p.none != nil || v.check(ctx, s) != nil)
+	if refused && ctx.Err() == nil {
+		return nil, nil
+	}
+	return &p, err
 }
 
 // prospect looks up what has not been looked up yet.
@@ -116,12 +136,12 @@ func (v *validations) prospect(ctx context.Context, s snapshot.Snapshot) (prospe
 	sh, err := v.find(ctx, s)
 	_, none := errors.AsType[nothingError](err)
 	switch {
-	case none: // it costs nothing, and is told when it is worked on
-		p = prospect{open: true}
+	case none: // it costs nothing
+		p = prospect{none: err}
 	case err != nil:
 		return p, err
 	default:
-		p = prospect{v.estimate(s, sh), !slices.ContainsFunc(sh.archives, archived.closed)}
+		p = prospect{cost: v.estimate(s, sh), open: !slices.ContainsFunc(sh.archives, archived.closed)}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -226,19 +246,27 @@ func (l shelves) still(ctx context.Context, before shelf) (*shelf, error) {
 	return &now, nil
 }
 
-// check refuses what this run has no key for, or what must be thawed first, before
-// anybody is told that it is worked on. All else is told once the snapshot is claimed:
-// where the records are wrong, or nothing is there, the tag must not stay at
-// "validated"; and while somebody is at work on it, what stands there may not be whole.
+// check refuses what this run has no key for, what must be thawed first, and what has
+// no archives, before anybody is told that it is worked on. All else is told once the
+// snapshot is claimed: where the records are wrong, or nothing is there, the tag must
+// not stay at "validated"; and while somebody is at work on it, what stands there may
+// not be whole.
 func (v *validations) check(ctx context.Context, s snapshot.Snapshot) error {
-	if at := s.Tags[v.m.Tag]; at == catalog.Migrating || at == catalog.Validating {
+	at := s.Tags[v.m.Tag]
+	if at == catalog.Migrating || at == catalog.Validating {
 		return nil
 	}
-	if p, err := v.prospect(ctx, s); err != nil || p.open {
+	p, err := v.prospect(ctx, s)
+	switch {
+	case err != nil || p.open || p.none != nil && at == catalog.Validated:
 		return nil //nolint:nilerr // looked up again, and told, once it is claimed
 	}
 	sh, err := v.find(ctx, s)
-	if err != nil || len(sh.wrong) > 0 {
+	_, none := errors.AsType[nothingError](err)
+	switch {
+	case none:
+		return err
+	case err != nil || len(sh.wrong) > 0:
 		return nil //nolint:nilerr // likewise
 	}
 	return v.open(ctx, sh)
@@ -251,27 +279,4 @@ func (v *validations) open(ctx context.Context, sh *shelf) error {
 		return context.Cause(ctx)
 	}
 	return err
-}
-
-// DryRunValidation reports what Validate would do, snapshot by snapshot. It looks
-// into the bucket, and touches nothing. Volumes that were kept it does not know of.
-func (m *Migrator) DryRunValidation(ctx context.Context, sub Subject) (Summary, error) {
-	v := m.validations()
-	return m.dryRun(ctx, sub, catalog.Migrated, func(s snapshot.Snapshot) PlanItem {
-		item := PlanItem{Snapshot: s, Problem: readable(s)}
-		if item.Problem != nil {
-			return item
-		}
-		sh, err := v.findLast(ctx, s)
-		if err != nil {
-			item.Problem = err
-			return item
-		}
-		for _, a := range sh.archives {
-			item.Keys = append(item.Keys, a.key)
-			item.Bound += a.info.Size
-		}
-		item.Cost, item.Problem = v.estimate(s, sh), v.open(ctx, sh)
-		return item
-	})
 }

@@ -26,14 +26,14 @@ func (t *volume) keep(ctx context.Context) error {
 	if err != nil {
 		return t.end(explain(ctx, err, doing))
 	}
-	t.log.Info("kept volume", "volume", t.id, "device", t.device, "remove_with", t.removeCommand())
-	return t.noteKept()
+	command := t.removeCommand()
+	t.log.Info("kept volume", "volume", t.id, "device", t.device, "remove_with", command)
+	return t.noteKept(command)
 }
 
 // noteKept leaves the volume in the state file, with the command that takes it away
 // and the path of its device, by which what is mounted of it is known.
-func (t *volume) noteKept() error {
-	command := t.removeCommand()
+func (t *volume) noteKept(command string) error {
 	err := t.made.Update(map[string]string{"kept": t.node})
 	if err == nil {
 		err = t.made.Stay("it was to be kept", command)

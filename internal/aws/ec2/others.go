@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -55,9 +56,11 @@ func (v *Volumes) earlier(ctx context.Context, cancel context.CancelCauseFunc, r
 
 // tellOfKept says why a kept volume is not read.
 func (t *volume) tellOfKept(got types.Volume, why error) {
-	id := volumeID(awssdk.ToString(got.VolumeId))
+	v, id := t.volumes, volumeID(awssdk.ToString(got.VolumeId))
+	here, elsewhere := t.attachment(got)
+	remove := workflow.UnmountKept(filepath.Dir(v.cfg.State.Path()), id, v.removeCommand(id, here == nil && elsewhere == ""))
 	t.log.Info("a kept volume is not read, and costs money while it exists",
-		"volume", id, "state", got.State, "reason", why.Error(), "remove_with", t.volumes.removeCommand(id, len(got.Attachments) > 0))
+		"volume", id, "state", got.State, "reason", why.Error(), "remove_with", remove)
 }
 
 // whose says what an owner tag tells of the volume it is on.

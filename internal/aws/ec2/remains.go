@@ -88,8 +88,9 @@ func (v *Volumes) left(got types.Volume) workflow.LeftVolume {
 	l.Instance = elsewhere
 	if here != nil {
 		l.Here = awssdk.ToString(here.Device)
+		l.Node, _ = v.dev.find(l.ID, l.Here) // whoever removes it asks again
 	}
-	l.Command = v.removeCommand(l.ID, here != nil || elsewhere != "")
+	l.Command = v.removeCommand(l.ID, here == nil && elsewhere == "")
 	return l
 }
 
@@ -100,9 +101,12 @@ func (r *Remains) RemoveLeft(ctx context.Context, q workflow.RemoveRequest) erro
 		volumes: v, id: q.ID, settled: q.Settled, log: v.cfg.Log,
 		request: workflow.VolumeRequest{Owner: catalog.Owner{Identity: q.Owner}, Step: q.Step},
 	}
-	if q.Owner == (catalog.Identity{}) {
+	switch {
+	case q.Kept:
+		t.guard = func(got types.Volume) error { return t.notKept(got, q.Seen) }
+	case q.Owner == (catalog.Identity{}):
 		t.guard = t.notNobodys
-	} else {
+	default:
 		t.guard = func(got types.Volume) error { return t.notThatRuns(got, q.Seen) }
 	}
 	t.idle = t.deviceIdle()
@@ -127,6 +131,17 @@ func (t *volume) notThatRuns(got types.Volume, seen string) error {
 	return nil
 }
 
+// notKept is for a kept volume that a person has named: a run that has taken it over
+// since has changed its tags.
+func (t *volume) notKept(got types.Volume, seen string) error {
+	tags := tagMap(got.Tags)
+	if tags[t.volumes.cfg.Tag] != kept || tags[t.volumes.ownerTag()] != seen {
+		return fmt.Errorf("%w: %s is %q, %s is %q", workflow.ErrForeign, t.volumes.cfg.Tag, tags[t.volumes.cfg.Tag],
+			t.volumes.ownerTag(), tags[t.volumes.ownerTag()])
+	}
+	return nil
+}
+
 // notNobodys is for a volume without an owner: whoever made it may be at work.
 func (t *volume) notNobodys(got types.Volume) error {
 	tags := tagMap(got.Tags)
@@ -140,7 +155,7 @@ func (t *volume) notNobodys(got types.Volume) error {
 		return fmt.Errorf("%w: its tag %s is %q", workflow.ErrForeign, t.volumes.cfg.Tag, tags[t.volumes.cfg.Tag])
 	case here != nil || elsewhere != "":
 		return hint.Wrap(fmt.Errorf("%w: it is attached, and nothing tells whether somebody reads it", workflow.ErrInUse),
-			"if nobody does: "+t.volumes.removeCommand(t.id, true))
+			"if nobody does: "+t.volumes.removeCommand(t.id, false))
 	}
 	return nil
 }

@@ -153,7 +153,12 @@ func TestRemoveLeftSpares(t *testing.T) {
 		want   error
 		text   string
 	}{
-		"kept":             {before: func(w *world, v awssim.VolumeInfo) { w.retag(v, tag, "kept") }, want: workflow.ErrKept},
+		"kept":         {before: func(w *world, v awssim.VolumeInfo) { w.retag(v, tag, "kept") }, want: workflow.ErrKept},
+		"kept no more": {change: func(r *workflow.RemoveRequest) { r.Kept, r.Seen = true, "" }, want: workflow.ErrForeign},
+		"kept, another's": {
+			before: func(w *world, v awssim.VolumeInfo) { w.retag(v, tag, "kept") },
+			change: func(r *workflow.RemoveRequest) { r.Kept, r.Seen = true, "i-1/b/r/1/-" }, want: workflow.ErrForeign,
+		},
 		"another's":        {before: func(w *world, v awssim.VolumeInfo) { w.retag(v, tag+"-owner", other.String()) }, want: workflow.ErrForeign},
 		"no owner":         {before: func(w *world, v awssim.VolumeInfo) { w.retag(v, tag+"-owner", "") }, text: "nothing proves whose it is"},
 		"renewed since":    {change: func(r *workflow.RemoveRequest) { r.Seen = "i-1/b/r/1/-" }, want: workflow.ErrForeign},
@@ -204,6 +209,27 @@ func TestRemoveLeftOfNobody(t *testing.T) {
 		t.Errorf("%v; left: %+v", err, w.alive())
 	}
 	w.dropState()
+}
+
+// A kept volume goes where a person names it, attached or not.
+func TestRemoveLeftOfKept(t *testing.T) {
+	for name, before := range map[string]func(*world, awssim.VolumeInfo){
+		"attached": func(*world, awssim.VolumeInfo) {},
+		"detached": func(w *world, v awssim.VolumeInfo) { w.detachByHand(v.ID) },
+		"no owner": func(w *world, v awssim.VolumeInfo) { w.retag(v, tag+"-owner", "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, awssim.Config{})
+			v := w.dies()
+			w.retag(v, tag, "kept")
+			before(w, v)
+			seen := w.sim.Tags(v.ID)[tag+"-owner"]
+			if err := w.remove(v, func(r *workflow.RemoveRequest) { r.Kept, r.Seen = true, seen }); err != nil || len(w.alive()) > 0 {
+				t.Errorf("%v; left: %+v", err, w.alive())
+			}
+			w.dropState()
+		})
+	}
 }
 
 // A volume whose device is held, or below a loop device, or that another instance

@@ -145,6 +145,7 @@ func (t *volume) bringDown(ctx context.Context) error {
 			return false, err
 		}
 		here, elsewhere := t.attachment(got)
+		t.detached = here == nil && elsewhere == ""
 		switch {
 		case elsewhere != "":
 			t.elsewhere = true
@@ -262,7 +263,11 @@ func (t *volume) stays(err error, command, detach string) error {
 	if t.mayExist { // found only now
 		err = also(err, t.made.Update(map[string]string{"volume": string(t.id)}))
 	}
-	if t.joined != nil {
+	switch {
+	case t.joined == nil:
+	case t.detached:
+		err = also(err, t.joined.Done())
+	default:
 		err = also(err, t.joined.Stay(reason, detach))
 	}
 	return also(err, t.made.Stay(reason, command))
@@ -273,23 +278,4 @@ func also(err, more error) error {
 		return err
 	}
 	return fmt.Errorf("%w; nor could that be noted: %w", err, more)
-}
-
-func (t *volume) removeCommand() string {
-	return t.volumes.removeCommand(t.id, t.joined != nil && !t.elsewhere)
-}
-
-func (t *volume) detachCommand() string { return t.volumes.detachCommand(t.id) }
-
-func (v *Volumes) removeCommand(id volumeID, attached bool) string {
-	remove := fmt.Sprintf("aws ec2 delete-volume --region %s --volume-id %s", v.region(), id)
-	if !attached {
-		return remove
-	}
-	return fmt.Sprintf("%s && aws ec2 wait volume-available --region %s --volume-ids %s && %s",
-		v.detachCommand(id), v.region(), id, remove)
-}
-
-func (v *Volumes) detachCommand(id volumeID) string {
-	return fmt.Sprintf("aws ec2 detach-volume --region %s --volume-id %s", v.region(), id)
 }

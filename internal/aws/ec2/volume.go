@@ -41,6 +41,7 @@ type volume struct {
 	deleteAsked  bool
 	settled      bool   // it was made so long ago that EC2 knows it, if it is there
 	elsewhere    bool   // someone has attached it to another instance
+	detached     bool   // EC2 has shown it attached to nothing, after it was attached
 	letter       byte   // of the device name, reserved; 0: none
 	device       string // the name it is attached at
 	node         string // path of its device

@@ -190,7 +190,7 @@ func testKeptVolumeIsNotRead(t *testing.T, attached bool) {
 		t.Errorf("the kept volume was changed (-before +after):\n%s", diff)
 	}
 	if attached {
-		remove = "aws ec2 detach-volume --region us-east-1 --volume-id " + id + " && aws ec2 wait volume-available --region us-east-1 --volume-ids " + id + " && " + remove
+		remove = "aws ec2 detach-volume --region us-east-1 --volume-id " + id + "; aws ec2 wait volume-available --region us-east-1 --volume-ids " + id + " && " + remove
 	}
 	if !w.logged("level=INFO", "a kept volume is not read", id, `remove_with="`+remove+`"`) {
 		t.Errorf("no line says why %s is not read and how to delete it: %s", id, w.log)

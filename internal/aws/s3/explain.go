@@ -16,8 +16,11 @@ func (s *Store) explain(err error, doing string) error {
 		return nil
 	}
 	if aws.Code(err) == "NoSuchBucket" {
-		return hint.Wrap(fmt.Errorf("%s: %w: %s", doing, ErrNoBucket, s.bucket),
-			"check --bucket and --endpoint-url, or make it: aws s3 mb "+quote("s3://"+s.bucket))
+		next := "check --bucket and --endpoint-url, or make it: aws s3 mb " + quote("s3://"+s.bucket)
+		if !newBucket.MatchString(s.bucket) {
+			next = "check --bucket: only buckets made before March 2018 have such a name; one to make has 3 to 63 of a to z, 0 to 9, dot and dash, with a letter or digit at each end"
+		}
+		return hint.Wrap(fmt.Errorf("%s: %w: %s", doing, ErrNoBucket, s.bucket), next)
 	}
 	if region := otherRegion(err); region != "" {
 		return fmt.Errorf("%s: the bucket is in region %s, which could not be used: %w", doing, region,
@@ -26,6 +29,10 @@ func (s *Store) explain(err error, doing string) error {
 	return aws.Explain(err, doing)
 }
 
+// newBucket is the rule for the names of buckets today (S3 user guide, "General purpose
+// bucket naming rules").
+var newBucket = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
 // explain is for errors of writing the object: it knows what was asked for.
 func (u *upload) explain(err error, doing string) error {
 	if err == nil {
@@ -33,9 +40,12 @@ func (u *upload) explain(err error, doing string) error {
 	}
 	doing = doing + " in bucket " + u.store.bucket
 	if aboutKMS(err) {
-		return fmt.Errorf("%s: KMS refuses the use of %s: %w", doing, u.kmsKey(), aws.ExplainWith(err, "S3 says",
-			"allow kms:GenerateDataKey and, for objects of several parts, kms:Decrypt on that key"+
-				" (in these credentials' policy and in the key's own), and check that the key is enabled and in the bucket's region"))
+		next := "allow kms:GenerateDataKey and, for objects of several parts, kms:Decrypt on that key" +
+			" (in these credentials' policy and in the key's own), and check that the key is enabled and in the bucket's region"
+		if aws.Code(err) == "KMS.NotFoundException" {
+			next = "no such key in the bucket's region: check --sse-kms-key-id, where a key of another account needs its ARN; aws kms list-keys shows this account's"
+		}
+		return fmt.Errorf("%s: KMS refuses the use of %s: %w", doing, u.kmsKey(), aws.ExplainWith(err, "S3 says", next))
 	}
 	switch aws.Code(err) {
 	case "NoSuchUpload":

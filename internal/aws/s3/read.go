@@ -48,7 +48,7 @@ func (s *Store) statWithoutReason(ctx context.Context, key, doing string, headEr
 	case code == "NoSuchKey":
 		return objstore.Info{}, fmt.Errorf("%s: %w", doing, objstore.ErrNotExist)
 	case code == "AccessDenied" && !aboutKMS(err):
-		return objstore.Info{}, s.unseen(doing)
+		return objstore.Info{}, s.unseen(err, doing)
 	case err == nil, aboutKMS(err), code == "InvalidObjectState", code == "InvalidRange":
 	default:
 		return objstore.Info{}, s.explain(err, doing)
@@ -147,10 +147,19 @@ func answered(out *awss3.GetObjectOutput, r objstore.Range) (int64, error) {
 }
 
 // unseen is the error of an object that S3 neither gives nor says to be missing.
-func (s *Store) unseen(doing string) error {
+// Of one that is not there it names s3:ListBucket as what is lacking; where it names
+// s3:GetObject, the object may well be there (both as S3 answers within an account,
+// S3 user guide, "Troubleshoot access denied (403 Forbidden) errors in Amazon S3").
+// Without either name nothing can be told.
+func (s *Store) unseen(err error, doing string) error {
+	if readRefusal.MatchString(err.Error()) {
+		return &forbidden{aws.ExplainWith(err, doing, "allow s3:GetObject on "+s.bucket+"/* in the IAM policy of these credentials, and in the bucket's own")}
+	}
 	return hint.Wrap(&forbidden{fmt.Errorf("%s: %w", doing, objstore.ErrNotExist)},
 		"where the object is known to be there, allow s3:GetObject on "+s.bucket+"/*; s3:ListBucket lets S3 tell missing from forbidden")
 }
+
+var readRefusal = regexp.MustCompile(`not authorized to perform:? s3:GetObject\b`)
 
 func (s *Store) explainGet(err error, doing string, r objstore.Range) error {
 	switch code := aws.Code(err); {
@@ -161,7 +170,7 @@ func (s *Store) explainGet(err error, doing string, r objstore.Range) error {
 	case code == "AccessDenied" && aboutKMS(err):
 		return aws.ExplainWith(err, doing, "allow kms:Decrypt on the key that the object is encrypted with")
 	case code == "AccessDenied":
-		return s.unseen(doing)
+		return s.unseen(err, doing)
 	case code == "InvalidObjectState":
 		return hint.Wrap(fmt.Errorf("%s: %w", doing, objstore.ErrArchived),
 			"thaw it first: aws s3api restore-object")

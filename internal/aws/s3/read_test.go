@@ -150,8 +150,16 @@ func TestOpenErrors(t *testing.T) {
 	b.sim.SetPolicy(ownRights())
 	wantError(t, open("missing", 0), "object is missing or forbidden", "s3:ListBucket")
 	b.sim.DenyActions([]string{"s3:GetObject"})
-	if err := open("short", 0); !errors.Is(err, objstore.ErrNotExist) {
-		t.Errorf("forbidden: %v, want ErrNotExist", err)
+	for key, err := range map[string]error{"short": open("short", 0), "missing": open("missing", 0)} {
+		wantError(t, err, "access denied, s3:GetObject is needed", "allow s3:GetObject on ")
+		if errors.Is(err, objstore.ErrNotExist) || !errors.Is(err, objstore.ErrForbidden) {
+			t.Errorf("%s, forbidden by name: %v, want ErrForbidden alone", key, err)
+		}
+	}
+	b.sim.DenyActions(nil)
+	b.sim.SetFault(awssim.Times(1, awssim.Action("GetObject"), awssim.Fault{Before: &awssim.Error{Status: 403, Code: "AccessDenied", Message: "Access Denied"}}))
+	if err := open("short", 0); !errors.Is(err, objstore.ErrNotExist) || !errors.Is(err, objstore.ErrForbidden) {
+		t.Errorf("forbidden without a reason: %v, want ErrNotExist and ErrForbidden", err)
 	}
 }
 
