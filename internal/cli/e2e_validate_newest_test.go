@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"snap-to-s3/internal/awssim"
+	"snap-to-s3/internal/catalog"
+	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/workflow"
 )
 
 // othersOf are the keys that the line of a snapshot's result names beside it.
@@ -108,4 +113,24 @@ func TestValidateRefusesAlike(t *testing.T) {
 		t.Errorf("tags %v", tags)
 	}
 	w.nothingLeft()
+}
+
+// To do all again is no next step where the causes were told, or somebody else has
+// the snapshot.
+func TestNoNextStepWhereNoneHelps(t *testing.T) {
+	t.Parallel()
+	lost := fmt.Errorf("%w: its tag is %q", catalog.ErrLost, "migrate")
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"a dry run":  {&workflow.BatchError{Failed: 1, Total: 1, Errs: []error{errors.New("no archive")}, Outcome: "cannot be validated"}, ""},
+		"claim lost": {lost, ""},
+		"of several": {&workflow.BatchError{Failed: 1, Total: 2, Errs: []error{lost}}, ""},
+		"unknown":    {errors.New("something"), lookCloser},
+	} {
+		if got := hint.Of(withNextStep(t.Context(), c.err)); got != c.want {
+			t.Errorf("%s: hint %q, want %q", name, got, c.want)
+		}
+	}
 }

@@ -258,7 +258,7 @@ func TestPoliciesOfProofs(t *testing.T) {
 			}
 			w.ok(args...)
 			for _, c := range w.sim.Calls() {
-				if c.Status == 403 && (ours || !slices.Contains([]string{"HeadObject", "GetObject", "DescribeImages", "DescribeLockedSnapshots"}, c.Action)) {
+				if c.Status == 403 && (ours || !slices.Contains([]string{"HeadObject", "GetObject", "ListObjectsV2", "DescribeImages", "DescribeLockedSnapshots"}, c.Action)) {
 					t.Errorf("%s: %s: refused: %s", file, line, c)
 				}
 			}

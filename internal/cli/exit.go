@@ -126,7 +126,7 @@ func withNextStep(ctx context.Context, err error) error {
 		return errors.Join(all...)
 	}
 	_, stopped := errors.AsType[Interrupted](context.Cause(ctx))
-	if batch, ok := errors.AsType[*workflow.BatchError](err); stopped || ok && batch.Outcome != "" { // a dry run's
+	if batch, ok := errors.AsType[*workflow.BatchError](err); stopped || claimed(err) || ok && batch.Outcome != "" { // a dry run's
 		return err
 	}
 	return hint.Wrap(err, lookCloser)

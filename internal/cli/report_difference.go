@@ -111,13 +111,17 @@ func spokenBill(all []provenItem) string {
 	for _, p := range all {
 		monthly = monthly.Plus(p.Monthly)
 	}
+	what := "them"
+	if len(all) == 1 {
+		what = "it"
+	}
 	switch text := monthly.String(); {
 	case monthly <= 0:
 		return ""
 	case strings.HasPrefix(text, "<"):
-		return " (EBS bills " + text + " a month for them)"
+		return " (EBS bills " + text + " a month for " + what + ")"
 	default:
-		return " (EBS bills up to " + text + " a month for them)"
+		return " (EBS bills up to " + text + " a month for " + what + ")"
 	}
 }
 

@@ -332,7 +332,7 @@ func TestDryRunTouchesNothing(t *testing.T) {
 		w.change(id(2), func(s *snapshot.Snapshot) { s.Archived = true })
 		r := w.newRun()
 		sum, err := r.DryRun(t.Context(), named(id(1), id(2), id(3)))
-		if err != nil || sum.Planned != 2 || sum.Failed != 1 || len(r.report.plans) != 3 {
+		if err == nil || err.Error() != "1 of 3 snapshots cannot be migrated" || sum.Planned != 2 || sum.Failed != 1 || len(r.report.plans) != 3 {
 			t.Errorf("%+v, %v, %d plans", sum, err, len(r.report.plans))
 		}
 		for _, l := range w.points.seen {

@@ -74,12 +74,12 @@ func (m *Migrator) dryRun(ctx context.Context, sub Subject, value string, plan f
 		if item.Problem != nil {
 			sum.Failed++
 			problems = append(problems, item.Problem)
-			continue
+		} else {
+			sum.Planned++
+			sum.Plain += s.Size
+			sum.Cost = sum.Cost.Add(item.Cost)
 		}
-		sum.Planned++
-		sum.Plain += s.Size
-		sum.Cost = sum.Cost.Add(item.Cost)
-		if sub.One {
+		if sub.One { // as the run, which ends with the first that fails, too
 			break
 		}
 	}
