@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"snap-to-s3/internal/snapshot"
 )
 
 // newAnalyze is the verb analyze; run does it.
@@ -120,7 +122,7 @@ func (f *analyzeFlags) define(cmd *cobra.Command) {
 		s.StringVar(&f.plan, "plan", "", "write which snapshots to move to `FILE`, as JSON")
 		s.BoolVar(&f.tagPlan, "tag-plan", false, "show which snapshots would be tagged, so that migrate --all moves them")
 		s.BoolVar(&f.yes, "yes", false, "with --tag-plan, tag them")
-		s.StringVar(&f.tag, "tag", "snap-to-s3", "`NAME` of the tag that drives the work")
+		s.StringVar(&f.tag, "tag", snapshot.UsualTag, "`NAME` of the tag that drives the work")
 		s.StringVar(&f.timeout, "timeout", "", "stop after `DURATION` (90m, 6h, 2d), and fail")
 	})
 	group(cmd, "What is printed", func(s *pflag.FlagSet) {

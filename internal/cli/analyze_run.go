@@ -18,6 +18,7 @@ import (
 	htmlpage "snap-to-s3/internal/cost/page"
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 )
 
 // analyzing is one run of analyze.
@@ -199,7 +200,7 @@ func (r *analyzing) read(ctx context.Context, inputs []bill.Input) (bill.Usage, 
 	var told int64
 	u, err := bill.Read(ctx, inputs, bill.Options{Progress: func(bytes, rows int64) {
 		task.Add(bytes - told)
-		task.Stage(plural(rows, "row"))
+		task.Stage(words.Count(rows, "row"))
 		told = bytes
 	}})
 	if ctx.Err() != nil {

@@ -11,14 +11,16 @@ import (
 	"snap-to-s3/internal/analyze"
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/hint"
+	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 )
 
 // printTags tells a person what was tagged, or would be, and what moves it.
 func (r *analyzing) printTags(out io.Writer, report cost.Report, plan cost.Plan, tags []analyze.Tagging) error {
 	text := "\n" + tagLines(tags)
 	if plan.Tagged > 0 {
-		text += fmt.Sprintf("tagged already, and not named here: %s of those that pay back\n", plural(plan.Tagged, "snapshot"))
+		text += fmt.Sprintf("tagged already, and not named here: %s of those that pay back\n", words.Count(plan.Tagged, "snapshot"))
 	}
 	count := map[analyze.TagOutcome]int{}
 	for _, t := range tags {
@@ -29,7 +31,7 @@ func (r *analyzing) printTags(out io.Writer, report cost.Report, plan cost.Plan,
 	case len(tags) == 0:
 		text += keptLines(plan.Kept)
 	case would > 0:
-		text += fmt.Sprintf("%s would be tagged %s=migrate; nothing was changed, --yes does it\n", plural(would, "snapshot"), ui.Visible(r.o.Tag))
+		text += fmt.Sprintf("%s would be tagged %s=migrate; nothing was changed, --yes does it\n", words.Count(would, "snapshot"), ui.Visible(r.o.Tag))
 	default:
 		text += fmt.Sprintf("%d tagged %s=migrate, %d passed over, %d failed\n",
 			count[analyze.TagDone], ui.Visible(r.o.Tag), count[analyze.TagPassed], count[analyze.TagFailed])
@@ -72,7 +74,7 @@ func keptLines(kept []cost.Kept) string {
 	for _, why := range slices.SortedFunc(maps.Keys(of), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(of[b]), len(of[a])), cmp.Compare(a, b))
 	}) {
-		about := plural(len(of[why]), "volume")
+		about := words.Count(len(of[why]), "volume")
 		if one := of[why][0]; len(of[why]) == 1 {
 			about = cmp.Or(string(one.Volume), "unknown volumes") + " in " + one.Region
 		}
@@ -106,7 +108,7 @@ func (r *analyzing) moves(report cost.Report, plan cost.Plan, tags []analyze.Tag
 		return ""
 	}
 	tag := ""
-	if r.o.Tag != "snap-to-s3" {
+	if r.o.Tag != snapshot.UsualTag {
 		tag = " --tag " + hint.Quote(r.o.Tag)
 	}
 	text := "what is tagged is moved by, on an instance of that account in that region:\n"

@@ -93,7 +93,7 @@ type cleanupFlags struct {
 func (f *cleanupFlags) define(cmd *cobra.Command) {
 	group(cmd, "Where to look", func(s *pflag.FlagSet) {
 		s.StringVar(&f.bucket, "bucket", "", "`NAME` of the bucket whose unfinished uploads are looked at (default: none)")
-		s.StringVar(&f.tag, "tag", "snap-to-s3", "`NAME` of the tag that drives the work and marks our volumes")
+		s.StringVar(&f.tag, "tag", snapshot.UsualTag, "`NAME` of the tag that drives the work and marks our volumes")
 		s.StringVar(&f.region, "region", "", "AWS `REGION` of snapshots and volumes (default: this instance's)")
 		s.StringVar(&f.endpointURL, "endpoint-url", "", "`URL` of another store that speaks S3")
 	})

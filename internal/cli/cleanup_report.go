@@ -8,6 +8,7 @@ import (
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 	"snap-to-s3/internal/workflow"
 )
 
@@ -171,7 +172,7 @@ func (r *cleanupReport) Summary(s workflow.CleanSummary, err error) {
 	case s.Found == 0:
 		r.write("nothing was found\n")
 	default:
-		r.write(fmt.Sprintf("%s would be taken away, %d stay; nothing was changed\n", plural(r.would, "thing"), s.Found-r.would))
+		r.write(fmt.Sprintf("%s would be taken away, %d stay; nothing was changed\n", words.Count(r.would, "thing"), s.Found-r.would))
 		if r.would > 0 {
 			r.write("add --yes to do it\n")
 		}

@@ -7,8 +7,9 @@ package cli
 //   - An error is one line, "snap-to-s3: <what was done to what>: <why>", lower
 //     case and without a dot at the end. What to do next, where we know it, is a
 //     second line, "hint: <do this>".
-//   - Several errors are several such lines. With --log-format json they are log lines. Names and texts from outside are
-//     shown with their control characters made visible.
+//   - Several errors are several such lines; with --log-format json they are log
+//     lines. Names and texts from outside are shown with their control characters
+//     made visible.
 //   - The exit code says what kind of end it was; the table is in every help text.
 //     Nothing below this package exits, prints or prompts.
 

@@ -13,6 +13,7 @@ import (
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 	"snap-to-s3/internal/workflow"
 )
 
@@ -48,10 +49,10 @@ func memoryOf(o MigrateOptions, e cost.Estimate) (partMemory, error) {
 	}
 	m := partMemory{Part: plan.First()}
 	held := int64(o.UploadStreams+1) * m.Part
-	m.text = fmt.Sprintf("%s × (%d + 1) parts of %s", plural(jobs, "job"), o.UploadStreams, ui.Bytes(m.Part))
+	m.text = fmt.Sprintf("%s × (%d + 1) parts of %s", words.Count(jobs, "job"), o.UploadStreams, ui.Bytes(m.Part))
 	if whole := max(e.LargestArchive, 1); whole < held {
 		held = whole
-		m.text = fmt.Sprintf("%s × an archive of at most %s", plural(jobs, "job"), ui.Bytes(whole))
+		m.text = fmt.Sprintf("%s × an archive of at most %s", words.Count(jobs, "job"), ui.Bytes(whole))
 	}
 	if o.Spool != "" && m.Part > objstore.SpoolOver {
 		m.Spool = jobs * held

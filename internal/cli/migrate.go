@@ -5,6 +5,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/words"
 )
 
 // newMigrate is the verb migrate; run does it.
@@ -93,7 +96,7 @@ func (f *migrateFlags) define(cmd *cobra.Command) {
 	f.which(cmd, "migrate")
 	group(cmd, "Where to", func(s *pflag.FlagSet) {
 		s.StringVar(&f.bucket, "bucket", "", "`NAME` of the bucket; required")
-		s.StringVar(&f.storageClass, "storage-class", "STANDARD", "`CLASS` of the archives: "+words(storageClasses()))
+		s.StringVar(&f.storageClass, "storage-class", "STANDARD", "`CLASS` of the archives: "+words.Or(storageClasses()))
 		s.StringVar(&f.sse, "sse", "", "server-side encryption `MODE`: AES256 or aws:kms (default: what the bucket says)")
 		s.Lookup("sse").NoOptDefVal = "AES256"
 		s.StringVar(&f.sseKMSKey, "sse-kms-key-id", "", "`ID` of the KMS key for --sse aws:kms (default: the account's key for S3)")
@@ -111,7 +114,7 @@ func (f *migrateFlags) define(cmd *cobra.Command) {
 		countVar(s, &f.streams, "upload-streams", limits{1, maxStreams}, "`N` parts at once to S3 for each snapshot; each takes memory for a part")
 		s.StringVar(&f.partSize, "part-size", "", "`SIZE` of every part, 5MiB to 5GiB (default: from the size of the volume)")
 		s.StringVar(&f.spool, "spool", "", "`FOLDER` where parts over 64 MiB wait, instead of in memory")
-		s.StringVar(&f.volumeType, "volume-type", "gp3", "`TYPE` of the temporary volumes: "+words(volumeTypes()))
+		s.StringVar(&f.volumeType, "volume-type", "gp3", "`TYPE` of the temporary volumes: "+words.Or(volumeTypes()))
 		s.StringVar(&f.mountPoint, "mount-point", "/mnt", "`FOLDER` for mounts of kept volumes, and on kernels before 5.2 for all")
 		s.BoolVar(&f.keepVolumes, "keep-temp-volumes", false, "leave the temporary volumes attached and mounted, and pay for them")
 	})
@@ -141,6 +144,6 @@ func (f *migrateFlags) which(cmd *cobra.Command, value string) {
 		s.BoolVar(&f.all, "all", false, `all whose tag is set to "`+value+`"`)
 		s.BoolVar(&f.one, "one", false, `any one whose tag is set to "`+value+`"`)
 		s.StringArrayVar(&f.snapshots, "snapshots", nil, "these, by `ID`, whatever their tags say; the same as naming them without a flag")
-		s.StringVar(&f.tag, "tag", "snap-to-s3", "`NAME` of the tag that drives the work and marks our volumes")
+		s.StringVar(&f.tag, "tag", snapshot.UsualTag, "`NAME` of the tag that drives the work and marks our volumes")
 	})
 }

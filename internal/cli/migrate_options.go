@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 	"snap-to-s3/internal/workflow"
 )
 
@@ -158,7 +158,7 @@ func (f *migrateFlags) target(o *MigrateOptions) error {
 	}
 	o.StorageClass = strings.ToUpper(f.storageClass)
 	if !slices.Contains(storageClasses(), o.StorageClass) {
-		return usagef("one of "+words(storageClasses()), "--storage-class %q: no such class", f.storageClass)
+		return usagef("one of "+words.Or(storageClasses()), "--storage-class %q: no such class", f.storageClass)
 	}
 	if err := checkRegion(f.region); err != nil {
 		return err
@@ -260,7 +260,7 @@ func (f *migrateFlags) method(o *MigrateOptions) error {
 		return usagef("", "--compression, --compression-level: %w", err)
 	}
 	if !slices.Contains(volumeTypes(), f.volumeType) {
-		return usagef("one of "+words(volumeTypes()), "--volume-type %q: no such type", f.volumeType)
+		return usagef("one of "+words.Or(volumeTypes()), "--volume-type %q: no such type", f.volumeType)
 	}
 	if f.mountPoint == "" {
 		return usagef("", "--mount-point is empty")
@@ -357,10 +357,4 @@ func checkForms(output, logFormat string) (json bool, log ui.Format, err error) 
 		return false, "", usagef("", "--log-format %q: must be text or json", logFormat)
 	}
 	return output == "json", log, nil
-}
-
-// words lists names as a sentence does: "a, b or c".
-func words(names []string) string {
-	last := len(names) - 1
-	return fmt.Sprintf("%s or %s", strings.Join(names[:last], ", "), names[last])
 }

@@ -13,6 +13,7 @@ import (
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 	"snap-to-s3/internal/workflow"
 )
 
@@ -72,7 +73,7 @@ func (r *textReport) Plan(p workflow.PlanItem) {
 		each = "  (one for each partition)"
 	}
 	r.say("%s  %9s  %s  %s  %s once  %s%s", s.ID, ui.Bytes(s.Size), bound,
-		plural(p.Cost.RequestCount, "request"), p.Cost.OneTime(), archivesOf(0, p.Keys), each)
+		words.Count(p.Cost.RequestCount, "request"), p.Cost.OneTime(), archivesOf(0, p.Keys), each)
 	if len(p.Others) > 0 {
 		r.say("%*s  others would not be compared: %s", len(s.ID), "", archivesOf(0, p.Others))
 	}
@@ -183,7 +184,7 @@ func stopped(err error) bool {
 func archivesOf(entries int64, keys []string) string {
 	names := ""
 	if entries > 0 {
-		names = plural(entries, "name") + " in "
+		names = words.Count(entries, "name") + " in "
 	}
 	switch len(keys) {
 	case 0:
@@ -204,14 +205,6 @@ func archivesOf(entries int64, keys []string) string {
 	return names + ui.Visible(fmt.Sprintf("%s{%s}", stem, strings.Join(ends, ",")))
 }
 
-// plural is a number of things: "1 job", "2 jobs".
-func plural[N int | int64](n N, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
 // Summary writes the last line.
 func (r *textReport) Summary(s workflow.Summary, _ error) {
 	if r.options.DryRun {
@@ -219,7 +212,7 @@ func (r *textReport) Summary(s workflow.Summary, _ error) {
 		if s.Failed > 0 {
 			refused = fmt.Sprintf("; %d more cannot be done", s.Failed)
 		}
-		r.say("%s, %s%s; nothing was touched", plural(s.Planned, "snapshot"), ui.Bytes(s.Plain), refused)
+		r.say("%s, %s%s; nothing was touched", words.Count(s.Planned, "snapshot"), ui.Bytes(s.Plain), refused)
 		for _, line := range costLines(s.Cost) {
 			r.say("%s", line)
 		}

@@ -5,16 +5,17 @@ import (
 	"strings"
 
 	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/words"
 )
 
 // costLines is an estimate for a person: what it costs once, what it costs a
 // month beside what the snapshots cost now, and what it leaves out. A validation
 // stores nothing, and knows how large archives are.
 func costLines(e cost.Estimate) []string {
-	requests := plural(e.RequestCount, "request") + " to S3"
+	requests := words.Count(e.RequestCount, "request") + " to S3"
 	stores := e.Parts > 0
 	if stores {
-		requests += fmt.Sprintf(" (%s of archives among them)", plural(e.Parts, "part"))
+		requests += fmt.Sprintf(" (%s of archives among them)", words.Count(e.Parts, "part"))
 	}
 	retrieval := ""
 	if e.Retrieval > 0 {

@@ -8,6 +8,7 @@ import (
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 	"snap-to-s3/internal/workflow"
 )
 
@@ -70,7 +71,7 @@ func (r *textReport) Proven(all []provenItem, seen provenHolds) {
 	}
 	if len(partly) > 0 {
 		r.say("with %s something that is in no archive would be lost, named below each; all else of them is proven%s%s:",
-			plural(len(partly), "snapshot"), spokenBill(partly), unseen)
+			words.Count(len(partly), "snapshot"), spokenBill(partly), unseen)
 		r.provenLines(partly)
 	}
 	if len(held) > 0 {
@@ -89,7 +90,7 @@ func are(n int) string {
 	if n == 1 {
 		return "1 snapshot is"
 	}
-	return plural(n, "snapshot") + " are"
+	return words.Count(n, "snapshot") + " are"
 }
 
 // provenLines are the commands that delete snapshots, each after what would be lost.

@@ -10,6 +10,7 @@ import (
 
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 	"snap-to-s3/internal/workflow"
 )
 
@@ -111,5 +112,5 @@ func howFar(s workflow.Summary) string {
 	}
 	// More may have been tagged after the list was made.
 	return fmt.Sprintf("%d of %s done, %s in archives of %s; what was under way is given back, or named above",
-		done, plural(max(done, s.Listed), "snapshot"), ui.Bytes(s.Plain), ui.Bytes(s.Stored))
+		done, words.Count(max(done, s.Listed), "snapshot"), ui.Bytes(s.Plain), ui.Bytes(s.Stored))
 }

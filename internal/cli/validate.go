@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"snap-to-s3/internal/layout"
+	"snap-to-s3/internal/words"
 	"snap-to-s3/internal/workflow"
 )
 
@@ -89,7 +90,7 @@ func (f *migrateFlags) defineValidate(cmd *cobra.Command) {
 	group(cmd, "Encryption", func(s *pflag.FlagSet) { f.sessionKeys.define(s) })
 	group(cmd, "How", func(s *pflag.FlagSet) {
 		countVar(s, &f.jobs, "jobs", limits{1, maxJobs}, "`N` snapshots at once")
-		s.StringVar(&f.volumeType, "volume-type", "gp3", "`TYPE` of the temporary volumes: "+words(volumeTypes()))
+		s.StringVar(&f.volumeType, "volume-type", "gp3", "`TYPE` of the temporary volumes: "+words.Or(volumeTypes()))
 		s.StringVar(&f.mountPoint, "mount-point", "/mnt", "`FOLDER` for mounts of kept volumes, and on kernels before 5.2 for all")
 		s.BoolVar(&f.keepVolumes, "keep-temp-volumes", false, "leave the temporary volumes attached and mounted, and pay for them")
 	})

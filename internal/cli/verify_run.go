@@ -16,6 +16,7 @@ import (
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 	"snap-to-s3/internal/workflow"
 )
 
@@ -159,7 +160,7 @@ func (r *verifyReport) Verified(v workflow.ArchiveVerdict) {
 func spokenProof(v workflow.ArchiveVerdict) string {
 	switch v.Proven {
 	case workflow.ProvenSample:
-		return fmt.Sprintf("(%s read, as the entries say)", plural(v.Frames, "frame"))
+		return fmt.Sprintf("(%s read, as the entries say)", words.Count(v.Frames, "frame"))
 	case workflow.ProvenRecord:
 		return "(size and checksum are as recorded, its entries are whole; not read)"
 	case workflow.ProvenSize:
@@ -170,7 +171,7 @@ func spokenProof(v workflow.ArchiveVerdict) string {
 		return "(it can be decoded to its end; what is in it is not proven)"
 	}
 	if v.Entries > 0 {
-		return fmt.Sprintf("(all of it, %s)", plural(v.Entries, "name"))
+		return fmt.Sprintf("(all of it, %s)", words.Count(v.Entries, "name"))
 	}
 	return "(all of it)"
 }

@@ -8,6 +8,7 @@ import (
 
 	"snap-to-s3/internal/hint"
 	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/words"
 )
 
 // ArchiveCommand moves one snapshot to EBS Snapshots Archive, which migrate does not
@@ -68,21 +69,13 @@ func (r Report) against(v Volume, c Class) string {
 	case c != "" && o == nil:
 		return to + " is none of the classes that were looked at"
 	case r.TooSoon():
-		return fmt.Sprintf("no move to S3 pays back within %s while both copies are paid for %s", count(r.Payback, "month"), count(r.Overlap, "day"))
+		return fmt.Sprintf("no move to S3 pays back within %s while both copies are paid for %s", words.Count(r.Payback, "month"), words.Count(r.Overlap, "day"))
 	case r.Payback > 0 && (o == nil || o.Saving.Estimate > 0):
-		return fmt.Sprintf("moving them to %s does not pay back within %s", to, count(r.Payback, "month"))
+		return fmt.Sprintf("moving them to %s does not pay back within %s", to, words.Count(r.Payback, "month"))
 	}
 	nothing := fmt.Sprintf("moving them to %s saves nothing", to)
 	if c == "" && len(v.Unpriced) > 0 {
 		nothing += ", at the prices that are known"
 	}
 	return nothing
-}
-
-// count is a number with its word: "1 month", "3 months".
-func count(n int, word string) string {
-	if n != 1 {
-		word += "s"
-	}
-	return fmt.Sprintf("%d %s", n, word)
 }

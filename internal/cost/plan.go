@@ -68,7 +68,7 @@ type Kept struct {
 func (r Report) Plan(o PlanOptions) Plan {
 	p := Plan{Version: 1, Tag: o.Tag, Value: "migrate", Class: o.Class, Payback: r.Payback, Currency: cmp.Or(r.Currency, USD), Moves: []Move{}, Kept: []Kept{}}
 	if p.Tag == "" {
-		p.Tag = "snap-to-s3"
+		p.Tag = snapshot.UsualTag
 	}
 	if best := bestOf(r.Options, p.migrates); p.Class == "" && best >= 0 {
 		p.Class = r.Options[best].Class

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+
+	"snap-to-s3/internal/words"
 )
 
 // snapshot fills in what a snapshot costs.
@@ -124,7 +126,7 @@ func notes(r Report) []string {
 		{less, "volume", "whose oldest snapshot is billed for less than it holds, the rest being billed to others or not in the bill: %s"},
 	} {
 		if n.count > 0 {
-			notes = append(notes, fmt.Sprintf(n.text, count(n.count, n.what)))
+			notes = append(notes, fmt.Sprintf(n.text, words.Count(n.count, n.what)))
 		}
 	}
 	return slices.Clip(notes)

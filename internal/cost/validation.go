@@ -23,8 +23,12 @@ type StoredArchive struct {
 const (
 	archiveRange = 4 << 20 // bytes that one request asks for
 	entriesRange = 1 << 20 // bytes, of entries
-	recordLooks  = 56      // requests for records of a snapshot: three times, in eight codings; twice for when each was made; and once for two archives each without a record, or for a list, which costs less
-	archiveLooks = 13      // for an archive: three times for it, its entries and its record; twice for the keys of two objects
+
+	// Requests for records of a snapshot, in eight codings: three for each, two for when
+	// it was made, and two for archives without one, in place of which there may be a
+	// list, which costs less.
+	recordLooks  = 8 * (3 + 2 + 2)
+	archiveLooks = 13 // for an archive: three times for it, its entries and its record; twice for the keys of two objects
 )
 
 // Validation says what it will cost to validate one snapshot. It depends on nothing

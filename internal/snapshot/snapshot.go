@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// UsualTag is the tag that drives the work, unless a user names another. It is the
+// predecessor's.
+const UsualTag = "snap-to-s3"
+
 // ID names a snapshot: "snap-" and 8 or 17 hex digits.
 type ID string
 

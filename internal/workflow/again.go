@@ -10,9 +10,6 @@ import (
 	"snap-to-s3/internal/snapshot"
 )
 
-// usualTag is the tag that a command without --tag goes by.
-const usualTag = "snap-to-s3"
-
 // again is the command that makes the archives of a shelf again, in their coding: in
 // another one they would only stand beside these. Of the predecessor's, ours take the
 // place. To whom those were encrypted their names do not say, and what was encrypted
@@ -26,7 +23,7 @@ func (m *Migrator) again(s snapshot.Snapshot, sh *shelf) string {
 	}
 	add("--region", m.Pricing.Region, "")
 	add("--endpoint-url", m.EndpointURL, "")
-	add("--tag", m.Tag, usualTag)
+	add("--tag", m.Tag, snapshot.UsualTag)
 	if sh.wholeDisk() {
 		args = append(args, "--dd")
 	}

@@ -13,6 +13,7 @@ import (
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/runstate"
 	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/words"
 )
 
 // Cleaner shows what runs have left on this host, in the account and in a bucket,
@@ -101,7 +102,7 @@ func (c *Cleaner) Clean(ctx context.Context, tell func(Leftover)) (CleanSummary,
 	case ctx.Err() != nil:
 		return w.sum, context.Cause(ctx)
 	case c.Apply && w.sum.Left > 0:
-		problems = append(problems, fmt.Errorf("%w: %s left, each is named above", ErrIncomplete, plural(w.sum.Left, "thing")))
+		problems = append(problems, fmt.Errorf("%w: %s left, each is named above", ErrIncomplete, words.Count(w.sum.Left, "thing")))
 	}
 	return w.sum, errors.Join(problems...)
 }

@@ -11,6 +11,7 @@ import (
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/words"
 )
 
 // Pricing is what estimates are made from.
@@ -124,7 +125,7 @@ func (m *Migrator) checkCost(e cost.Estimate) error {
 		return nil
 	}
 	if once := e.OneTime(); once > m.MaxCost {
-		return hint.Wrap(fmt.Errorf("%w: %s for %s, the limit is %s", ErrTooDear, once, plural(int(e.Snapshots), "snapshot"), m.MaxCost),
+		return hint.Wrap(fmt.Errorf("%w: %s for %s, the limit is %s", ErrTooDear, once, words.Count(int(e.Snapshots), "snapshot"), m.MaxCost),
 			"choose fewer snapshots, raise --max-cost, or see what costs how much with --dry-run")
 	}
 	if !e.OneTimeKnown() {

@@ -12,6 +12,7 @@ import (
 	"snap-to-s3/internal/layout"
 	"snap-to-s3/internal/objstore"
 	"snap-to-s3/internal/snapshot"
+	"snap-to-s3/internal/words"
 )
 
 // Reporter is told of the work as it goes on. Its methods are called from
@@ -168,9 +169,9 @@ type BatchError struct {
 
 func (e *BatchError) Error() string {
 	if e.Failed == 0 {
-		return plural(e.Left, "thing") + " could not be removed; each is named above"
+		return words.Count(e.Left, "thing") + " could not be removed; each is named above"
 	}
-	all := plural(e.Total, strings.TrimSuffix(cmp.Or(e.Things, "snapshots"), "s"))
+	all := words.Count(e.Total, strings.TrimSuffix(cmp.Or(e.Things, "snapshots"), "s"))
 	for _, err := range e.Errs {
 		if !errors.Is(err, catalog.ErrClaimed) {
 			return fmt.Sprintf("%d of %s %s", e.Failed, all, cmp.Or(e.Outcome, "failed"))
@@ -180,14 +181,6 @@ func (e *BatchError) Error() string {
 		return "1 of " + all + " is claimed elsewhere"
 	}
 	return fmt.Sprintf("%d of %s are claimed elsewhere", e.Failed, all)
-}
-
-// plural is a number of things: "1 snapshot", "2 snapshots".
-func plural(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // Unwrap lets a caller ask whether all that failed was claimed elsewhere.

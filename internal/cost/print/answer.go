@@ -6,6 +6,7 @@ import (
 
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 )
 
 // Answer is the report in one sentence: what to do and what it saves, or why that
@@ -16,8 +17,8 @@ func Answer(r cost.Report) string {
 	case r.Total.Snapshots == 0:
 		return "No snapshots are paid for"
 	case found:
-		return fmt.Sprintf("Move %s of %s to %s: save %s a month, paid back in %s", Count(best.Snapshots, "snapshot"), Count(best.Volumes, "volume"),
-			best.Class.Name(), about(r.Currency, best.Saving), Count(best.BreakEven, "month"))
+		return fmt.Sprintf("Move %s of %s to %s: save %s a month, paid back in %s", words.Count(best.Snapshots, "snapshot"), words.Count(best.Volumes, "volume"),
+			best.Class.Name(), about(r.Currency, best.Saving), words.Count(best.BreakEven, "month"))
 	case len(r.Options) == 0 && len(r.Unreckoned) > 0:
 		return "What moving snapshots saves is not known: " + ui.Visible(r.Unreckoned[0].Why)
 	case !leftToMove(r):
@@ -25,9 +26,9 @@ func Answer(r cost.Report) string {
 	case len(r.Options) == 0:
 		return kept(r) + ": none of them can be moved"
 	case r.TooSoon():
-		return fmt.Sprintf("%s: no move to S3 pays back within %s while both copies are paid for %s", kept(r), Count(r.Payback, "month"), Count(r.Overlap, "day"))
+		return fmt.Sprintf("%s: no move to S3 pays back within %s while both copies are paid for %s", kept(r), words.Count(r.Payback, "month"), words.Count(r.Overlap, "day"))
 	case r.Payback > 0:
-		return kept(r) + ": moving them does not pay back within " + Count(r.Payback, "month")
+		return kept(r) + ": moving them does not pay back within " + words.Count(r.Payback, "month")
 	}
 	return kept(r) + ": moving them saves nothing"
 }
@@ -69,7 +70,7 @@ func Beside(r cost.Report) []string {
 		unknown = unknown[1:] // the answer
 	}
 	for _, u := range unknown {
-		all = append(all, fmt.Sprintf("Not in this answer: %s (%s): %s", Count(u.Sum.Snapshots, "snapshot"), perMonth(r.Currency, u.Sum), ui.Visible(u.Why)))
+		all = append(all, fmt.Sprintf("Not in this answer: %s (%s): %s", words.Count(u.Sum.Snapshots, "snapshot"), perMonth(r.Currency, u.Sum), ui.Visible(u.Why)))
 	}
 	return all
 }

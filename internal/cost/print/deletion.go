@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"snap-to-s3/internal/cost"
+	"snap-to-s3/internal/words"
 )
 
 // Deletable says what deleting the snapshots saves that are validated; empty where
@@ -14,7 +15,7 @@ func Deletable(r cost.Report) string {
 	if d.Snapshots == 1 {
 		are, them = "is", "it"
 	}
-	validated := fmt.Sprintf("%s %s validated and ", Count(d.Snapshots, "snapshot"), are)
+	validated := fmt.Sprintf("%s %s validated and ", words.Count(d.Snapshots, "snapshot"), are)
 	switch {
 	case d.Snapshots == 0:
 		return ""

@@ -12,6 +12,7 @@ import (
 
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 )
 
 // Text writes the report for a person: regions, their volumes by cost, each with
@@ -20,7 +21,7 @@ import (
 func Text(w io.Writer, r cost.Report) error {
 	out := bufio.NewWriter(w)
 	for _, region := range r.Regions {
-		fmt.Fprintf(out, "Region %s (%s for %s)\n", ui.Visible(region.Name), perMonth(r.Currency, region.Sum), Count(region.Sum.Snapshots, "snapshot"))
+		fmt.Fprintf(out, "Region %s (%s for %s)\n", ui.Visible(region.Name), perMonth(r.Currency, region.Sum), words.Count(region.Sum.Snapshots, "snapshot"))
 		for _, v := range region.Volumes {
 			writeVolume(out, r.Currency, v, owner(r, v))
 			fmt.Fprintln(out)
@@ -60,7 +61,7 @@ func writeVolume(out io.Writer, c cost.Currency, v cost.Volume, owner string) {
 	if about != "" {
 		about = " (" + about + ")"
 	}
-	fmt.Fprintf(out, "%s%s: %s total, %s for %s", VolumeName(v), about, totalGB(v.Sum), perMonth(c, v.Sum), Count(v.Sum.Snapshots, "snapshot"))
+	fmt.Fprintf(out, "%s%s: %s total, %s for %s", VolumeName(v), about, totalGB(v.Sum), perMonth(c, v.Sum), words.Count(v.Sum.Snapshots, "snapshot"))
 	if v.Change.Known {
 		fmt.Fprintf(out, ", average snapshot change %s%%", significant(v.Change.Percent, 2))
 	}
@@ -208,12 +209,12 @@ func writeAnswer(out io.Writer, r cost.Report) {
 	if r.Total.Unpriced == 0 {
 		amount = Amount(r.Currency, r.Total.Monthly) + "/month"
 	}
-	fmt.Fprintf(out, "Total: %s, %s for %s", totalGB(r.Total), amount, Count(r.Total.Snapshots, "snapshot"))
+	fmt.Fprintf(out, "Total: %s, %s for %s", totalGB(r.Total), amount, words.Count(r.Total.Snapshots, "snapshot"))
 	if r.Total.Unpriced > 0 && r.Total.Unpriced < r.Total.Snapshots {
 		fmt.Fprintf(out, ", %d of them without a price", r.Total.Unpriced)
 	}
 	if r.Total.Gone > 0 {
-		fmt.Fprintf(out, "; %s gone since the bill began", Count(r.Total.Gone, "snapshot"))
+		fmt.Fprintf(out, "; %s gone since the bill began", words.Count(r.Total.Gone, "snapshot"))
 	}
 	fmt.Fprintln(out)
 	if r.Total.Billed != 0 || r.Total.Net != 0 {

@@ -10,6 +10,7 @@ import (
 
 	"snap-to-s3/internal/cost"
 	"snap-to-s3/internal/ui"
+	"snap-to-s3/internal/words"
 )
 
 // Best is the option at an index that is -1 where there is none.
@@ -216,7 +217,7 @@ func moving(r cost.Report) []string {
 		all = append(all, instance(r))
 	}
 	if r.Overlap > 0 {
-		return append(all, "snapshots are kept for "+Count(r.Overlap, "day")+" beside their archives, and paid for")
+		return append(all, "snapshots are kept for "+words.Count(r.Overlap, "day")+" beside their archives, and paid for")
 	}
 	return append(all, "each snapshot is deleted on the day it is moved, which migrate does not do")
 }
@@ -266,12 +267,4 @@ func PriceDates(r cost.Report) string {
 		return ui.Visible(first)
 	}
 	return ui.Visible(first + " to " + last)
-}
-
-// Count is a number with its word: "1 month", "3 months".
-func Count(n int, word string) string {
-	if n != 1 {
-		word += "s"
-	}
-	return strconv.Itoa(n) + " " + word
 }
